@@ -1,0 +1,5 @@
+"""`python -m rlteach`."""
+
+from rlteach.cli import main
+
+main()

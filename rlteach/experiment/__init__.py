@@ -1,0 +1,1 @@
+"""Runs and sweeps: configuration, run directories, checkpoints, evaluation, benchmarks."""

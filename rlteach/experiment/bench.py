@@ -1,0 +1,428 @@
+"""Benchmarks: arms x seeds, run once, kept for good.
+
+A benchmark script states what is run, with which settings, and how it is scored:
+
+    BENCHMARK = Benchmark(name="goal_maze", title=..., base={...}, arms=[Arm("uniform"), Arm("frontier")],
+                          primary="success/feasible/det", profiles={"smoke": Profile(steps=2_000, seeds=1), ...})
+    if __name__ == "__main__":
+        main([BENCHMARK])
+
+A cell is one run. What it measured becomes rows of `runs.csv`; cells whose rows are there are not run again, partial
+ones are resumed, and a failed one stops nobody else.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rlteach
+from rlteach.errors import ConfigError, InvalidValue, RlteachError, UserError, did_you_mean
+from rlteach.experiment import config as configuration
+from rlteach.experiment.config import RunConfig, env_version
+from rlteach.experiment.files import csv_text, locked, read_json, read_rows, write_atomically, write_json
+
+KEYS = ("arm", "teacher", "env", "seed", "step", "episodes", "cpu_s", "run_id", "config_hash", "env_version")
+MORE_KEYS = ("package_version", "steps_learner", "steps_teacher")
+YOKED_SEED_OFFSET = 100_000
+"""A yoked run replays the lessons of run i to a learner and environments with seed i plus this."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table.
+
+    Attributes:
+        label: Name of the row; also the teacher's name unless `teacher` says otherwise.
+        teacher: Registered name or import path of the teacher.
+        kwargs: Its hyperparameters.
+        yoked_to: Label of an arm whose lessons this arm replays, run by run.
+        overrides: Further settings of this arm only, laid over the base.
+    """
+
+    label: str
+    teacher: str = ""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    yoked_to: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large a benchmark is run.
+
+    Attributes:
+        steps: Environment steps of each run.
+        seeds: Seeds 0 to seeds - 1.
+        overrides: Settings laid over the base, e.g. `{"evaluation.every": 1000}`.
+        arms: Labels to run; all when empty.
+        publish: Whether results belong into the committed results directory by default.
+    """
+
+    steps: int
+    seeds: int
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    arms: tuple[str, ...] = ()
+    publish: bool = False
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the baseline's learner settings were chosen, on seeds of their own, before any arm was run.
+
+    Attributes:
+        settings: Candidate settings, laid over the base.
+        steps: Environment steps of each run.
+        seeds: The seeds, disjoint from those of the benchmark.
+        arm: The arm that is tuned; every arm then uses its best settings.
+    """
+
+    settings: Sequence[Mapping[str, Any]]
+    steps: int
+    seeds: Sequence[int] = (1000, 1001, 1002)
+    arm: str = "uniform"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is run, with which settings, and how it is scored.
+
+    Attributes:
+        name: Name of the results directory.
+        title: One line for tables.
+        base: Run configuration shared by all arms (without steps, seed and teacher).
+        arms: The rows of the table.
+        primary: Metric that decides; fixed before anything is run.
+        profiles: Sizes by name; `smoke` takes seconds.
+        metrics: Further metrics worth a table.
+        baseline: Label of the arm that the others are compared with.
+        last_k: Evaluations at the end over which a run's score is the mean.
+        tuning: How the learner settings in `base` were chosen.
+    """
+
+    name: str
+    title: str
+    base: Mapping[str, Any]
+    arms: Sequence[Arm]
+    primary: str
+    profiles: Mapping[str, Profile]
+    metrics: Sequence[str] = ()
+    baseline: str = "uniform"
+    last_k: int = 1
+    tuning: Tuning | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a benchmark."""
+
+    arm: str
+    seed: int
+    config: RunConfig
+    after: str = ""
+    """Run id that must be finished, with its lessons, before this one starts."""
+
+
+def cells_of(benchmark: Benchmark, profile: Profile) -> list[Cell]:
+    """Return every cell of a profile, configurations resolved.
+
+    Raises:
+        ConfigError: Every fault of every arm, once.
+    """
+    cells: list[Cell] = []
+    faults: list[str] = []
+    run_ids: dict[tuple[str, int], str] = {}
+    for arm in sorted(benchmark.arms, key=lambda arm: bool(arm.yoked_to)):
+        if profile.arms and arm.label not in profile.arms:
+            continue
+        for seed in range(profile.seeds):
+            try:
+                cell = _cell(benchmark, profile, arm, seed, run_ids.get((arm.yoked_to, seed), ""))
+            except ConfigError as error:
+                faults += [fault for fault in (f"arm {arm.label!r}: {f}" for f in error.faults) if fault not in faults]
+                continue
+            run_ids[arm.label, seed] = cell.config.run_id()
+            cells.append(cell)
+    if faults:
+        raise ConfigError(faults, where=f"benchmark {benchmark.name!r}")
+    return cells
+
+
+def _cell(benchmark: Benchmark, profile: Profile, arm: Arm, seed: int, source: str) -> Cell:
+    if arm.yoked_to and not source:
+        raise ConfigError([f"it is yoked to {arm.yoked_to!r}, which is not run in this profile"])
+    kwargs = {**arm.kwargs, "lessons": source} if arm.yoked_to else dict(arm.kwargs)
+    data = configuration.merge(benchmark.base, profile.overrides)
+    data = configuration.merge(data, arm.overrides)
+    data["teacher"] = {"name": "replay" if arm.yoked_to else arm.teacher or arm.label, "kwargs": kwargs}
+    data["steps"] = profile.steps
+    data["seed"] = seed + YOKED_SEED_OFFSET if arm.yoked_to else seed
+    return Cell(arm.label, seed, configuration.parse(data), after=source)
+
+
+def tuning_cells(benchmark: Benchmark) -> list[Cell]:
+    """Return the cells that choose the learner settings; the arm label is the setting."""
+    tuning = benchmark.tuning
+    if tuning is None:
+        raise UserError(f"benchmark {benchmark.name!r} states no tuning")
+    cells = []
+    for setting in tuning.settings:
+        for seed in tuning.seeds:
+            data = configuration.merge(configuration.merge(benchmark.base, setting), {"steps": tuning.steps})
+            data |= {"teacher": {"name": tuning.arm}, "seed": seed}
+            label = ", ".join(f"{key.rsplit('.', 1)[-1]} {value}" for key, value in setting.items())
+            cells.append(Cell(label, seed, configuration.parse(data)))
+    return cells
+
+
+# -- playing -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Report:
+    """What a call of `bench` did."""
+
+    done: int = 0
+    skipped: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def bench(
+    benchmark: Benchmark,
+    cells: Sequence[Cell],
+    directory: str | Path,
+    *,
+    jobs: int = 1,
+    command: str = "",
+    steps: int | None = None,
+    last_k: int | None = None,
+) -> Report:
+    """Run the cells that are missing in `directory/runs.csv`, and write down how the table is to be made.
+
+    Args:
+        benchmark: What is measured.
+        cells: What to run, from `cells_of` or `tuning_cells`.
+        directory: Results directory.
+        jobs: Processes at a time, each with one torch thread.
+        command: Command line for the table's footer.
+        steps: Steps at which a cell is complete; the cells' own by default.
+        last_k: Overrides the benchmark's.
+    """
+    path = Path(directory)
+    path.mkdir(parents=True, exist_ok=True)
+    _write_benchmark(benchmark, cells, path, command, last_k)
+    finished = finished_hashes(path)
+    report = Report()
+    waiting = [cell for cell in cells if cell.config.digest() not in finished]
+    report.skipped = len(cells) - len(waiting)
+    waiting = _with_sources(waiting, cells, path)
+    show = _SweepLine(len(waiting), report)
+    show.say(f"{benchmark.name}: {len(waiting)} of {len(cells)} runs to do, {jobs} at a time, into {path}")
+    for wave in ([c for c in waiting if not c.after], [c for c in waiting if c.after]):
+        for cell, error in _play_all(wave, path / "runs", jobs):
+            if error:
+                report.failed[cell.config.run_id()] = error
+            else:
+                collect(path, [cell])
+                report.done += 1
+            show.update(cell, error)
+    show.close()
+    return report
+
+
+def _with_sources(waiting: Sequence[Cell], cells: Sequence[Cell], path: Path) -> list[Cell]:
+    """Add finished runs whose lessons a waiting yoked run needs and which are not on this disk."""
+    by_id = {cell.config.run_id(): cell for cell in cells}
+    planned = {cell.config.run_id() for cell in waiting}
+    needed = {cell.after for cell in waiting if cell.after} - planned
+    missing = [run_id for run_id in sorted(needed) if not (path / "runs" / run_id / "DONE").is_file()]
+    return [*(by_id[run_id] for run_id in missing), *waiting]
+
+
+def _play_all(cells: Sequence[Cell], runs: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
+    """Play cells in worker processes; a cell whose worker dies twice counts as failed."""
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    pending = {cell.config.run_id(): cell for cell in cells}
+    deaths: dict[str, int] = {}
+    while pending:
+        batch = list(pending.values())
+        if jobs == 1:
+            results: Any = (play_cell(cell, runs) for cell in batch)
+        else:
+            parallel = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered")
+            results = parallel(delayed(play_cell)(cell, runs) for cell in batch)
+        try:
+            for run_id, error in results:
+                yield pending.pop(run_id), error
+        except TerminatedWorkerError:
+            for run_id in [run_id for run_id in pending if _was_running(runs / run_id)]:
+                deaths[run_id] = deaths.get(run_id, 0) + 1
+                if deaths[run_id] >= 2:
+                    yield pending.pop(run_id), "its process was killed twice (out of memory?)"
+
+
+def _was_running(path: Path) -> bool:
+    return (path / "meta.json").exists() and not (path / "DONE").exists() and not (path / "FAILED").exists()
+
+
+def play_cell(cell: Cell, runs: Path) -> tuple[str, str]:
+    """Play one cell to its end; return its run id and an error message, empty when all went well."""
+    from rlteach.experiment.run import remove_checkpoints, run
+
+    run_id = cell.config.run_id()
+    try:
+        run(cell.config, runs / run_id, quiet=True)
+    except RlteachError as error:
+        return run_id, str(error)
+    except Exception as error:  # one failed cell must not stop the others; its directory holds the traceback
+        return run_id, f"{type(error).__name__}: {error}"
+    remove_checkpoints(runs / run_id)
+    return run_id, ""
+
+
+class _SweepLine:
+    def __init__(self, total: int, report: Report) -> None:
+        self._total, self._report, self._start = total, report, time.monotonic()
+        self._live = sys.stderr.isatty()
+
+    def update(self, cell: Cell, error: str) -> None:
+        count = self._report.done + len(self._report.failed)
+        left = (time.monotonic() - self._start) / max(count, 1) * (self._total - count)
+        if error:
+            self.say(f"FAILED {cell.arm}, seed {cell.seed}: {error.splitlines()[0]}")
+        line = f"{count}/{self._total} runs  {left / 60:.0f} min left  last: {cell.arm}, seed {cell.seed}"
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+        elif count == self._total or 10 * count // self._total > 10 * (count - 1) // self._total:
+            self.say(line)
+
+    def say(self, text: str) -> None:
+        sys.stderr.write(("\r\x1b[K" if self._live else "") + text + "\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+
+
+# -- results -------------------------------------------------------------------------------------------------------
+
+
+def finished_hashes(path: Path) -> set[str]:
+    """Return the config hashes whose rows are complete in `runs.csv`: rows are only written for finished runs."""
+    file = path / "runs.csv"
+    return {row["config_hash"] for row in read_rows(file)} if file.exists() else set()
+
+
+def rows_of(cell: Cell, run_directory: Path) -> list[dict[str, Any]]:
+    """Return a run's evaluations as rows of `runs.csv`."""
+    import json
+
+    lines = (run_directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    meta = read_json(run_directory / "meta.json")
+    rows = []
+    for record in map(json.loads, lines):
+        row = {
+            "arm": cell.arm,
+            "teacher": cell.config.teacher.name,
+            "env": cell.config.env.id,
+            "seed": cell.seed,
+            "run_id": meta["run_id"],
+            "config_hash": meta["config_hash"],
+            "env_version": meta["env_version"],
+            "package_version": meta["package_version"],
+        }
+        row |= {key: record[key] for key in ("step", "episodes", "cpu_s", "steps_learner", "steps_teacher")}
+        rows.append(row | {name: f"{value:.6g}" for name, value in record["metrics"].items()})
+    return rows
+
+
+def collect(path: Path, cells: Sequence[Cell]) -> None:
+    """Add the rows of finished cells to `runs.csv`, replacing earlier rows of the same runs."""
+    new = [row for cell in cells for row in rows_of(cell, path / "runs" / cell.config.run_id())]
+    hashes = {row["config_hash"] for row in new}
+    with locked(path / ".runs.lock"):
+        file = path / "runs.csv"
+        old = [dict(row) for row in read_rows(file)] if file.exists() else []
+        rows = [row for row in old if row["config_hash"] not in hashes] + new
+        metrics = dict.fromkeys(key for row in rows for key in row if key not in (*KEYS, *MORE_KEYS))
+        write_atomically(file, csv_text(rows, [*KEYS, *MORE_KEYS, *metrics]))
+
+
+def _write_benchmark(benchmark: Benchmark, cells: Sequence[Cell], path: Path, command: str, last_k: int | None) -> None:
+    arms = [arm.label for arm in benchmark.arms if any(cell.arm == arm.label for cell in cells)]
+    write_json(
+        path / "benchmark.json",
+        {
+            "schema": 1,
+            "name": benchmark.name,
+            "title": benchmark.title,
+            "env": cells[0].config.env.id,
+            "env_version": env_version(cells[0].config.env.id),
+            "package_version": rlteach.__version__,
+            "primary": benchmark.primary,
+            "metrics": [benchmark.primary, *(m for m in benchmark.metrics if m != benchmark.primary)],
+            "baseline": benchmark.baseline,
+            "arms": arms or list(dict.fromkeys(cell.arm for cell in cells)),
+            "seeds": sorted({cell.seed for cell in cells}),
+            "steps": cells[0].config.steps,
+            "last_k": benchmark.last_k if last_k is None else last_k,
+            "higher_is_better": True,
+            "command": command,
+            "config": cells[0].config.model_dump(mode="json", exclude={"teacher", "seed"}),
+            "cells": [
+                {
+                    "arm": cell.arm,
+                    "seed": cell.seed,
+                    "run_id": cell.config.run_id(),
+                    "config_hash": cell.config.digest(),
+                    "teacher": cell.config.teacher.model_dump(mode="json"),
+                }
+                for cell in cells
+            ],
+        },
+    )
+
+
+def choose(named: Mapping[str, Any], name: str, kind: str) -> Any:
+    """Return `named[name]`.
+
+    Raises:
+        InvalidValue: With the nearest name.
+    """
+    if name not in named:
+        raise InvalidValue(f"no {kind} is called {name!r}.{did_you_mean(name, named)} Known: {', '.join(named)}.")
+    return named[name]
+
+
+def benchmark_of(run_config: RunConfig, name: str) -> Benchmark:
+    """Return the benchmark that compares a configuration's teacher with `uniform` on its environment."""
+    from rlteach import environments
+    from rlteach.delivery import make_vec_env
+
+    venv = make_vec_env(run_config.env.id, 1, env_kwargs=run_config.env.kwargs, vec=run_config.env.vec)
+    offered = venv.get_attr("test_sets", [0])[0] if venv.has_attr("test_sets") else {"test": []}
+    venv.close()
+    base = run_config.model_dump(mode="json", exclude={"teacher", "seed", "steps"})
+    arms = [Arm("uniform")]
+    if run_config.teacher.name != "uniform":
+        arms.append(Arm(run_config.teacher.name, kwargs=run_config.teacher.kwargs))
+    return Benchmark(
+        name=name,
+        title=f"{environments.label(run_config.env.id)}, {run_config.learner.name}",
+        base=base,
+        arms=arms,
+        primary=f"success/{next(iter(run_config.evaluation.test_sets or offered))}/{run_config.evaluation.policies[0]}",
+        profiles={
+            "smoke": Profile(steps=min(run_config.steps, 2_000), seeds=1),
+            "small": Profile(steps=run_config.steps, seeds=5, publish=True),
+            "long": Profile(steps=run_config.steps, seeds=10, publish=True),
+        },
+    )

@@ -1,0 +1,1 @@
+"""Curriculum teachers, one file each. `rlteach list teachers` shows them."""

@@ -1,0 +1,258 @@
+"""What every task teacher needs and none should write twice.
+
+A teacher subclasses `TaskTeacher`, names its state in `state_names`, and implements two methods in the unit cube:
+
+    class Uniform(TaskTeacher):
+        def _draw(self, n):
+            return self.rng.random((n, self.dimension)), ["uniform"] * n
+
+        def _learn(self, tasks, returns, successes):
+            pass
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlteach import registry
+from rlteach.errors import ConfigError, InvalidValue, did_you_mean
+from rlteach.lesson import Lesson, Outcome
+from rlteach.protocols import State, Teacher
+from rlteach.task_space import TaskSpace
+from rlteach.teachers.history import History
+
+Array: TypeAlias = NDArray[np.float64]
+
+MAX_ISSUED = 65_536
+"""Lessons that may be out at once; older ones count as abandoned."""
+
+HUGE = 1e300
+"""Returns are clipped to this before they are scaled, so that no difference of two overflows."""
+
+
+class ReturnScale:
+    """Maps returns to [0, 1]: by a known range, else by the 5 % and 95 % quantiles of the last 1000 returns."""
+
+    def __init__(self, return_range: tuple[float, float] | None) -> None:
+        if return_range is not None and not (np.isfinite(return_range).all() and return_range[0] < return_range[1]):
+            raise InvalidValue(f"return_range needs two finite numbers, the smaller first, not {return_range}")
+        self.known = return_range
+        self._recent = History(1000, 1)
+
+    def see(self, returns: Array) -> None:
+        """Take in finished returns."""
+        if self.known is None:
+            self._recent.append(np.clip(returns[:, None], -HUGE, HUGE))
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the returns that are mapped to 0 and to 1."""
+        if self.known is not None:
+            return self.known
+        if len(self._recent) == 0:
+            return 0.0, 1.0
+        low, high = np.quantile(self._recent.rows(), [0.05, 0.95])
+        least = max(1.0, 1e-9 * abs(float(low)))  # 1 is lost when it is added to a number beyond 2^53
+        return float(low), float(high) if high > low else float(low) + least
+
+    def __call__(self, returns: Array) -> Array:
+        """Scale returns of any shape, clipped to [0, 1]."""
+        low, high = self.bounds()
+        with np.errstate(over="ignore"):  # an overflow is clipped to 0 or 1 like any other return outside the bounds
+            return np.clip((np.clip(returns, -HUGE, HUGE) - low) / (high - low), 0.0, 1.0)
+
+    def state_dict(self) -> State:
+        """Return the recent returns."""
+        return {"recent": self._recent.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue from `state_dict`."""
+        self._recent.load_state_dict(state["recent"])
+
+
+class TaskTeacher(ABC):
+    """Base of teachers that choose tasks: keeps issued lessons, the generator, scaling and state.
+
+    Args:
+        task_space: Any Gymnasium space, or a `TaskSpace`.
+        seed: Seed of the teacher's own generator.
+        return_range: Smallest and largest undiscounted return of the environment, if known.
+    """
+
+    needs: frozenset[str] = frozenset()
+    fields: ClassVar[frozenset[str]] = frozenset({"task"})
+    """The parts of a lesson that this kind of teacher fills."""
+    state_names: ClassVar[tuple[str, ...]] = ()
+    """Attributes that, with the generator and the issued lessons, are the teacher's whole state."""
+
+    def __init__(
+        self,
+        task_space: TaskSpace | spaces.Space[Any],
+        *,
+        seed: int = 0,
+        return_range: tuple[float, float] | None = None,
+    ) -> None:
+        self.task_space = TaskSpace.of(task_space)
+        self.dimension = self.task_space.dimension
+        self.rng = np.random.default_rng(seed)
+        self.scale = ReturnScale(return_range)
+        self._issued: dict[int, Array] = {}
+        self._next_id = 0
+        self._ignored = 0
+
+    @abstractmethod
+    def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
+        """Return `n` points of the unit cube (n, dimension) and where each came from."""
+
+    @abstractmethod
+    def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
+        """Take in finished tasks (n, dimension), raw returns (n,) and successes in [0, 1] (n,); all are finite."""
+
+    def propose(self, n: int) -> list[Lesson]:
+        """Return `n` lessons whose tasks are elements of the task space."""
+        points, origins = self._draw(n)
+        points = np.clip(points, 0.0, 1.0)
+        vectors = self.task_space.vectors_of_unit(points)
+        lessons = []
+        for point, vector, origin in zip(points, vectors, origins, strict=True):
+            lessons.append(Lesson(self._next_id, task=self.task_space.from_vector(vector), origin=origin))
+            self._issued[self._next_id] = point
+            self._next_id += 1
+        while len(self._issued) > MAX_ISSUED:
+            del self._issued[next(iter(self._issued))]
+        return lessons
+
+    def observe(self, outcomes: Sequence[Outcome]) -> None:
+        """Learn from finished lessons; ones never issued here, and ones with a non-finite return, are left out."""
+        kept = [
+            (task, outcome.ret, outcome.success)
+            for outcome in outcomes
+            if (task := self._issued.pop(outcome.lesson_id, None)) is not None and self._usable(outcome)
+        ]
+        if not kept:
+            return
+        tasks, returns, successes = (np.array(column, dtype=np.float64) for column in zip(*kept, strict=True))
+        self.scale.see(returns)
+        self._learn(tasks, returns, np.clip(successes, 0.0, 1.0))
+
+    def forget(self, lesson_ids: Iterable[int]) -> None:
+        """Drop abandoned lessons."""
+        for lesson_id in lesson_ids:
+            self._issued.pop(lesson_id, None)
+
+    def _usable(self, outcome: Outcome) -> bool:
+        if np.isfinite(outcome.ret) and np.isfinite(outcome.success):
+            return True
+        if self._ignored == 0:
+            warnings.warn(
+                f"{type(self).__name__} ignores outcomes that are not finite (lesson {outcome.lesson_id}: "
+                f"return {outcome.ret}, success {outcome.success})",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        self._ignored += 1
+        return False
+
+    def state_dict(self) -> State:
+        """Return everything that decides what the teacher does next."""
+        return {
+            "schema": 1,
+            "teacher": type(self).__name__,
+            "dimension": self.dimension,
+            "rng": self.rng.bit_generator.state,
+            "next_id": self._next_id,
+            "issued_ids": np.array(list(self._issued), dtype=np.int64),
+            "issued_tasks": np.array(list(self._issued.values())).reshape(-1, self.dimension),
+            "scale": self.scale.state_dict(),
+            "own": {name: _saved(getattr(self, name)) for name in self.state_names},
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue from `state_dict`, bit-exactly.
+
+        Raises:
+            InvalidValue: When the state is another teacher's.
+        """
+        found = tuple(state.get(key) for key in ("teacher", "dimension", "schema"))
+        if found != (type(self).__name__, self.dimension, 1):
+            ours = f"{type(self).__name__} in {self.dimension} dimensions (schema 1)"
+            raise InvalidValue(
+                f"this state belongs to {found[0]} in {found[1]} dimensions (schema {found[2]}), not to {ours}"
+            )
+        self.rng.bit_generator.state = state["rng"]
+        self._next_id = int(state["next_id"])
+        ids = [int(i) for i in state["issued_ids"]]
+        self._issued = dict(zip(ids, np.array(state["issued_tasks"]), strict=True))
+        self.scale.load_state_dict(state["scale"])
+        for name in self.state_names:
+            current = getattr(self, name)
+            if hasattr(current, "load_state_dict"):
+                current.load_state_dict(state["own"][name])
+            else:
+                setattr(self, name, _saved(state["own"][name]))
+
+
+def _saved(value: Any) -> Any:
+    if hasattr(value, "state_dict"):
+        return value.state_dict()
+    return copy.deepcopy(value)
+
+
+def require(owner: object, **ranges: tuple[float, float | None, float | None]) -> None:
+    """Check hyperparameters given as `name=(value, low, high)`; None leaves a side open.
+
+    Raises:
+        ConfigError: Every hyperparameter that is out of range, at once.
+    """
+    faults = []
+    for name, (value, low, high) in ranges.items():
+        if not isinstance(value, Real):
+            faults.append(f"{name} = {value!r} must be a number")
+        elif not (np.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)):
+            left = "-inf" if low is None else f"{low:g}"
+            right = "inf" if high is None else f"{high:g}"
+            faults.append(f"{name} = {value!r} must lie in [{left}, {right}]")
+    if faults:
+        raise ConfigError(faults, where=f"hyperparameters of {type(owner).__name__}")
+
+
+def hyperparameter_faults(cls: type, given: Iterable[str], *, reserved: Iterable[str] = ()) -> list[str]:
+    """Return one sentence for each keyword argument that the constructor of `cls` does not take."""
+    parameters = inspect.signature(cls).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return []
+    known = [name for name in parameters if name not in set(reserved)]
+    return [
+        f"{cls.__name__} has no hyperparameter {name!r}.{did_you_mean(name, known)} It takes: {', '.join(known)}."
+        for name in given
+        if name not in known
+    ]
+
+
+def make_teacher(name: str, task_space: TaskSpace | spaces.Space[Any], **hyperparameters: Any) -> Teacher:
+    """Build a registered teacher (or one given as import path) for a task space.
+
+    Raises:
+        UnknownName: When no teacher has that name.
+        ConfigError: For every unknown or out-of-range hyperparameter.
+    """
+    cls = registry.load("teacher", name)
+    faults = hyperparameter_faults(cls, hyperparameters, reserved=["task_space"])
+    faults += [
+        f"{cls.__name__} needs {p.name!r}, which has no default"
+        for p in inspect.signature(cls).parameters.values()
+        if p.kind is p.KEYWORD_ONLY and p.default is p.empty and p.name not in hyperparameters
+    ]
+    if faults:
+        raise ConfigError(faults, where=f"teacher {name!r}")
+    teacher: Teacher = cls(TaskSpace.of(task_space), **hyperparameters)
+    return teacher
