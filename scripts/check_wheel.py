@@ -1,4 +1,4 @@
-"""Check that a wheel installs exactly two top-level packages, and what they need: `check_wheel.py WHEEL`."""
+"""Check that a wheel installs exactly the two packages it should: `check_wheel.py WHEEL`."""
 
 import sys
 import zipfile

@@ -1,9 +1,9 @@
 """A fixed list of tasks, played in order: how learners are judged.
 
-    teacher = FixedTasks(env.test_sets["grid"])
-    venv = attach(eval_venv, teacher)
-    ...                                  # step until teacher.done
-    teacher.outcomes                     # one Outcome per task, in order
+teacher = FixedTasks(env.test_sets["grid"])
+venv = attach(eval_venv, teacher)
+...                                  # step until teacher.done
+teacher.outcomes                     # one Outcome per task, in order
 """
 
 from __future__ import annotations
@@ -62,9 +62,7 @@ class FixedTasks:
         played = [outcome for outcome in self.outcomes if outcome is not None]
         return {
             "next_id": self._next_id,
-            "outcomes": [
-                [o.lesson_id, o.ret, o.discounted_ret, o.length, o.success, o.terminated] for o in played
-            ],
+            "outcomes": [[o.lesson_id, o.ret, o.discounted_ret, o.length, o.success, o.terminated] for o in played],
         }
 
     def load_state_dict(self, state: State) -> None:

@@ -1,0 +1,222 @@
+"""One base for numpy environments: a masked-reset `VectorEnv`, and a single `Env` that is its one-row view.
+
+A subclass holds only its own dynamics: it names its spaces and implements `_begin`, `_advance` and `_observe`. Row i
+of a batch seeded with s behaves exactly like a single environment seeded with s + i: every row owns a generator.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class BatchEnv(VectorEnv[Any, Any, Any], ABC):
+    """A batch of numpy environments that never reset themselves.
+
+    `reset(options={"reset_mask": (n,) bool, "task": element of batch_space(task_space, n)})` resets the masked rows
+    only and ignores the other rows of `task`; without a task each row draws one uniformly. A row that has finished and
+    not been reset stays as it is and earns 0.
+
+    Args:
+        num_envs: Number of rows.
+        horizon: Steps after which an episode is truncated.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # type: ignore[misc]
+    env_version = "0"
+    state_names: ClassVar[tuple[str, ...]]
+    """Arrays with one row per environment that, with clocks, tasks and generators, are the whole state."""
+
+    task_space: spaces.Space[Any]
+    task_units: ClassVar[dict[str, str]] = {}
+    test_sets: dict[str, list[Any]]
+    return_range: tuple[float, float]
+    render_mode: str | None = None
+
+    def __init__(self, num_envs: int, horizon: int) -> None:
+        if num_envs < 1 or horizon < 1:
+            raise ValueError(f"num_envs = {num_envs} and horizon = {horizon} must be at least 1")
+        self.num_envs = num_envs
+        self.horizon = horizon
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._names = list(self.task_space.spaces) if isinstance(self.task_space, spaces.Dict) else []
+        self._low, self._high = _bounds(self.task_space)
+        self._generators = [np.random.default_rng() for _ in range(num_envs)]
+        self._tasks: Floats = np.tile(self._low, (num_envs, 1))
+        self._clock = np.zeros(num_envs, dtype=np.int64)
+        self._playing = np.zeros(num_envs, dtype=bool)
+
+    @abstractmethod
+    def _begin(self, rows: NDArray[np.int64]) -> None:
+        """Put the given rows into their initial states, from `self._tasks` and `self._generators`."""
+
+    @abstractmethod
+    def _advance(self, actions: NDArray[Any]) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
+        """Step all rows; return rewards, terminations, and whether each episode counts as a success so far."""
+
+    @abstractmethod
+    def _observe(self) -> NDArray[np.float32]:
+        """Return fresh observations of all rows."""
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start the masked rows (all, without a mask)."""
+        options = options or {}
+        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, dtype=bool)), dtype=bool)
+        if mask.shape != (self.num_envs,):
+            raise ValueError(f"reset_mask has shape {mask.shape}, not ({self.num_envs},)")
+        rows = np.flatnonzero(mask)
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
+        for row in rows if seeds is not None else ():
+            if seeds[row] is not None:  # type: ignore[index]
+                self._generators[row] = np.random.default_rng(seeds[row])  # type: ignore[index]
+        self._tasks[rows] = (
+            self._uniform_tasks(rows) if "task" not in options else self._read_tasks(options["task"], rows)
+        )
+        self._clock[rows] = 0
+        self._playing[rows] = True
+        self._begin(rows)
+        return self._observe(), {}
+
+    def _uniform_tasks(self, rows: NDArray[np.int64]) -> Floats:
+        draws = np.array([self._generators[row].random(len(self._low)) for row in rows]).reshape(-1, len(self._low))
+        return np.clip(self._low + draws * (self._high - self._low), self._low, self._high)
+
+    def _read_tasks(self, task: Any, rows: NDArray[np.int64]) -> Floats:
+        columns = [np.asarray(task[name], dtype=np.float64)[:, None] for name in self._names] if self._names else [task]
+        values = np.concatenate([np.asarray(column, dtype=np.float64) for column in columns], axis=1)[rows]
+        wrong = ~((values >= self._low) & (values <= self._high))
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            name = self._names[column] if self._names else f"task[{column}]"
+            bounds = f"[{self._low[column]:g}, {self._high[column]:g}]"
+            raise ValueError(f"{name} = {values[row, column]:g} of row {rows[row]} lies outside {bounds}")
+        return values
+
+    def step(self, actions: Any) -> tuple[Any, Floats, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Step every row that has not finished."""
+        frozen = None if self._playing.all() else ~self._playing
+        before = None if frozen is None else {name: getattr(self, name)[frozen].copy() for name in self.state_names}
+        rewards, terminations, successes = self._advance(np.asarray(actions))
+        self._clock += self._playing
+        if frozen is not None and before is not None:
+            for name, values in before.items():
+                getattr(self, name)[frozen] = values
+            rewards[frozen] = 0.0
+            terminations = terminations & self._playing
+        truncations = (self._clock >= self.horizon) & ~terminations & self._playing
+        finished = terminations | truncations
+        infos: dict[str, Any] = {}
+        if finished.any():
+            self._playing &= ~finished
+            infos = {"is_success": successes & finished, "_is_success": finished}
+        return self._observe(), rewards, terminations, truncations, infos
+
+    def get_snapshot(self) -> dict[str, Any]:
+        """Return the whole state of the batch, generators included: arrays, and the generators as JSON."""
+        arrays = {name: getattr(self, name).copy() for name in (*self.state_names, "_tasks", "_clock", "_playing")}
+        generators = json.dumps([generator.bit_generator.state for generator in self._generators])
+        return {**arrays, "generators": generators, "env_version": self.env_version}
+
+    def set_snapshot(
+        self, snapshot: dict[str, Any], mask: NDArray[np.bool_] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Continue bit-exactly from a snapshot, in the masked rows only when a mask is given."""
+        if snapshot.get("env_version") != self.env_version or len(snapshot["_clock"]) != self.num_envs:
+            raise ValueError(f"this snapshot belongs to another version or batch size than {self.num_envs}")
+        rows = np.flatnonzero(np.ones(self.num_envs, dtype=bool) if mask is None else mask)
+        for name in (*self.state_names, "_tasks", "_clock", "_playing"):
+            getattr(self, name)[rows] = snapshot[name][rows]
+        states = json.loads(snapshot["generators"])
+        for row in rows:
+            self._generators[row].bit_generator.state = states[row]
+        return self._observe(), {}
+
+
+class SingleEnv(gym.Env[Any, Any]):
+    """The one-row view of a batch environment, as an ordinary Gymnasium environment.
+
+    Args:
+        batch: A batch of one row.
+        render_mode: None or `"rgb_array"`.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}  # type: ignore[misc]
+    env_version = BatchEnv.env_version
+
+    def __init__(self, batch: BatchEnv, render_mode: str | None = None) -> None:
+        self._batch = batch
+        self.render_mode = render_mode
+        self.observation_space = batch.single_observation_space
+        self.action_space = batch.single_action_space
+        self.task_space = batch.task_space
+        self.task_units = batch.task_units
+        self.return_range = batch.return_range
+
+    @property
+    def test_sets(self) -> dict[str, list[Any]]:
+        """Fixed sets of tasks, the primary one first."""
+        return self._batch.test_sets
+
+    @property
+    def skill_graph(self) -> Any:
+        """The batch environment's skill graph, where it has one."""
+        return self._batch.skill_graph  # type: ignore[attr-defined]
+
+    def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
+        """Draw a task of the hand-made order from easy (progress 0) to everything (progress 1)."""
+        return self._batch.oracle_window(progress, rng)  # type: ignore[attr-defined]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        super().reset(seed=seed)
+        task = (options or {}).get("task")
+        batched = None if task is None else {"task": _one_row(self.task_space, task)}
+        observations, _ = self._batch.reset(seed=None if seed is None else [seed], options=batched)
+        return observations[0], {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step once."""
+        observations, rewards, terminations, truncations, infos = self._batch.step(np.asarray(action)[None])
+        info = {"is_success": bool(infos["is_success"][0])} if infos else {}
+        return observations[0], float(rewards[0]), bool(terminations[0]), bool(truncations[0]), info
+
+    def render(self) -> Any:
+        """Return a picture (height, width, 3), where the environment draws one."""
+        return self._batch.picture(0) if self.render_mode == "rgb_array" else None  # type: ignore[attr-defined]
+
+    def get_snapshot(self) -> dict[str, Any]:
+        """Return the whole state."""
+        return self._batch.get_snapshot()
+
+    def set_snapshot(self, snapshot: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Continue bit-exactly from a snapshot."""
+        observations, infos = self._batch.set_snapshot(snapshot)
+        return observations[0], infos
+
+
+def _bounds(space: spaces.Space[Any]) -> tuple[Floats, Floats]:
+    boxes = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
+    assert all(isinstance(box, spaces.Box) for box in boxes)
+    low = np.concatenate([np.atleast_1d(box.low) for box in boxes])  # type: ignore[attr-defined]
+    high = np.concatenate([np.atleast_1d(box.high) for box in boxes])  # type: ignore[attr-defined]
+    return low.astype(np.float64), high.astype(np.float64)
+
+
+def _one_row(space: spaces.Space[Any], task: Any) -> Any:
+    if isinstance(space, spaces.Dict):
+        return {name: np.asarray(task[name], dtype=np.float64)[None] for name in space.spaces}
+    return np.asarray(task, dtype=np.float64)[None]

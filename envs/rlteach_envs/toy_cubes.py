@@ -1,0 +1,204 @@
+"""ToyCubes: the n-dimensional toy space for teachers, without reinforcement learning."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+
+from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
+
+MASTERED = 0.75
+
+
+def previous_neighbours(index: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the cubes whose index is lower by 1 in a non-empty subset of dimensions, clipped at 0, except itself."""
+    steps = itertools.product((0, 1), repeat=len(index))
+    lowered = {tuple(max(i - s, 0) for i, s in zip(index, step, strict=True)) for step in steps}
+    return sorted(lowered - {index})
+
+
+@dataclass(frozen=True, eq=False)
+class SkillGraph:
+    """The cubes as skills, and which of them unlock which.
+
+    Attributes:
+        dimensions: Dimensions of the grid.
+        cubes: Cubes per dimension.
+        rotation: Angle between the first two axes of task space and grid, in radians.
+        live: Which cubes can be learned (cubes ** dimensions,).
+        prerequisites: For each cube its live previous neighbours; empty only for the origin, and unused for dead ones.
+    """
+
+    dimensions: int
+    cubes: int
+    rotation: float
+    live: NDArray[np.bool_]
+    prerequisites: tuple[NDArray[np.int64], ...]
+
+    @property
+    def n_skills(self) -> int:
+        """Number of cubes, dead ones included."""
+        return len(self.live)
+
+    def skill_of(self, observations: ArrayLike) -> NDArray[np.int64]:
+        """Return the cube of each observation (n, d); -1 outside the grid and in dead cubes."""
+        grid = self._to_grid(np.asarray(observations, dtype=np.float64)[:, : self.dimensions])
+        index = np.minimum(np.floor(grid * self.cubes).astype(np.int64), self.cubes - 1)
+        inside = ((grid >= 0) & (grid <= 1)).all(axis=1)
+        skill = np.ravel_multi_index(tuple(np.clip(index, 0, None).T), (self.cubes,) * self.dimensions)
+        return np.where(inside & self.live[skill], skill, -1).astype(np.int64)
+
+    def centre(self, skill: int) -> Floats:
+        """Return the middle of a cube in task space (dimensions,)."""
+        index = np.array(np.unravel_index(skill, (self.cubes,) * self.dimensions), dtype=np.float64)
+        return self._from_grid((index + 0.5) / self.cubes)
+
+    @property
+    def _enlargement(self) -> float:
+        return float(abs(np.cos(self.rotation)) + abs(np.sin(self.rotation)))
+
+    def _to_grid(self, points: Floats) -> Floats:
+        if self.rotation == 0:
+            return points
+        a, b = ((points[:, :2] - 0.5) * self._enlargement).T
+        cosine, sine = np.cos(self.rotation), np.sin(self.rotation)
+        turned = np.stack([cosine * a + sine * b, cosine * b - sine * a], axis=1) + 0.5
+        return np.concatenate([turned, points[:, 2:]], axis=1)
+
+    def _from_grid(self, point: Floats) -> Floats:
+        if self.rotation == 0:
+            return point
+        a, b = point[:2] - 0.5
+        cosine, sine = np.cos(self.rotation), np.sin(self.rotation)
+        turned = np.array([cosine * a - sine * b, sine * a + cosine * b]) / self._enlargement + 0.5
+        return np.concatenate([turned, point[2:]])
+
+
+def dead_cubes(dimensions: int, cubes: int, share: float) -> NDArray[np.bool_]:
+    """Return which cubes are live when up to `share` of them die, drawn with seed 0.
+
+    The origin lives, and every live cube keeps a live previous neighbour, so that all live cubes can be mastered.
+    """
+    shape = (cubes,) * dimensions
+    live = np.ones(cubes**dimensions, dtype=bool)
+    before = [_flat(previous_neighbours(index), shape) for index in np.ndindex(*shape)]
+    after: list[list[int]] = [[] for _ in before]
+    for cube, earlier in enumerate(before):
+        for neighbour in earlier:
+            after[neighbour].append(cube)
+    for cube in 1 + np.random.default_rng(0).permutation(len(live) - 1):
+        if (~live).sum() >= int(share * len(live)):
+            break
+        live[cube] = False
+        live[cube] = any(live[later] and not live[before[later]].any() for later in after[cube])
+    return live
+
+
+def _flat(indices: list[tuple[int, ...]], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    return np.array([np.ravel_multi_index(index, shape) for index in indices], dtype=np.int64)
+
+
+class ToyCubesBatch(BatchEnv):
+    """The toy space of Portelas et al. (2019, "Teacher algorithms for curriculum learning...", CoRL), with variants.
+
+    [0, 1]^dimensions is cut into cubes. What grows is the learner's competence in a cube, and it grows only where a
+    previous neighbour is mastered; the environment itself has no dynamics. An episode is one step.
+
+    Task and observation: a point of the unit cube, `useless` more dimensions included.
+    Action in [0, 1]: the competence that the learner claims. Return: the claim, plus N(0, `noise`). Success: a claim
+    above 0.75.
+    `skill_graph` tells a synthetic learner which cube an observation lies in and what unlocks it.
+
+    Args:
+        num_envs: Number of rows.
+        dimensions: Dimensions of the grid.
+        cubes: Cubes per dimension.
+        useless: Further dimensions without any effect.
+        dead: Share of the cubes that can never be learned; see `dead_cubes`.
+        rotation: Angle between task space and grid in degrees; the box is enlarged so that the grid fits, the rest of
+            it is infeasible.
+        noise: Standard deviation of the noise on the return.
+    """
+
+    return_range = (0.0, 1.0)
+    state_names = ()
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        dimensions: int = 2,
+        cubes: int = 10,
+        useless: int = 0,
+        dead: float = 0.0,
+        rotation: float = 0.0,
+        noise: float = 0.0,
+    ) -> None:
+        if dimensions < 1 or cubes < 2 or useless < 0 or not 0 <= dead < 1 or noise < 0:
+            raise ValueError(
+                f"dimensions = {dimensions} >= 1, cubes = {cubes} >= 2, useless = {useless} >= 0, "
+                f"dead = {dead} in [0, 1) and noise = {noise} >= 0 must all hold"
+            )
+        if rotation and dimensions < 2:
+            raise ValueError("a rotation needs at least two dimensions")
+        self.noise = noise
+        size = dimensions + useless
+        self.task_space = spaces.Box(0.0, 1.0, (size,), np.float64)
+        self.single_observation_space = spaces.Box(0.0, 1.0, (size,), np.float32)
+        self.single_action_space = spaces.Box(0.0, 1.0, (1,), np.float32)
+        live = dead_cubes(dimensions, cubes, dead)
+        shape = (cubes,) * dimensions
+        before = [_flat(previous_neighbours(index), shape) for index in np.ndindex(*shape)]
+        alive = tuple(neighbours[live[neighbours]] for neighbours in before)
+        self.skill_graph = SkillGraph(dimensions, cubes, np.deg2rad(rotation), live, alive)
+        self._useless = useless
+        super().__init__(num_envs, horizon=1)
+
+    @cached_property
+    def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
+        """`cubes`: the middle of every learnable cube, so that success is the share of cubes mastered."""
+        return {"cubes": [self._task_at(int(skill)) for skill in np.flatnonzero(self.skill_graph.live)]}
+
+    def _task_at(self, skill: int) -> Floats:
+        return np.concatenate([self.skill_graph.centre(skill), np.full(self._useless, 0.5)])
+
+    def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
+        """Draw a point near the middle of a live cube on one of three neighbouring diagonals; at 1 of any live cube."""
+        graph = self.skill_graph
+        sums = np.indices((graph.cubes,) * graph.dimensions).sum(axis=0).ravel()
+        near = np.abs(sums - progress * sums.max()) <= 1
+        chosen = np.flatnonzero(graph.live & (near if progress < 1 else True))
+        chosen = chosen if len(chosen) else np.flatnonzero(graph.live)
+        task = self._task_at(int(chosen[rng.integers(len(chosen))]))
+        task[: graph.dimensions] += rng.uniform(-0.25, 0.25, graph.dimensions) / graph.cubes
+        task[graph.dimensions :] = rng.random(self._useless)
+        return np.clip(task, 0.0, 1.0)
+
+    def _begin(self, rows: NDArray[np.int64]) -> None:
+        """Nothing but the task makes an episode."""
+
+    def _advance(self, actions: NDArray[Any]) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
+        claims = np.clip(actions[:, 0].astype(np.float64), 0.0, 1.0)
+        rewards = claims
+        if self.noise > 0:
+            draws = [g.standard_normal() if on else 0.0 for g, on in zip(self._generators, self._playing, strict=True)]
+            rewards = claims + self.noise * np.array(draws)
+        return rewards.copy(), np.ones(self.num_envs, dtype=bool), claims > MASTERED
+
+    def _observe(self) -> NDArray[np.float32]:
+        return self._tasks.astype(np.float32)
+
+
+class ToyCubes(SingleEnv):
+    """One ToyCubes; everything is said at `ToyCubesBatch`."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
+
+    def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
+        super().__init__(ToyCubesBatch(1, **kwargs), render_mode)

@@ -1,0 +1,1 @@
+"""From rows of results to judgement: statistics, tables, figures, and one HTML page."""

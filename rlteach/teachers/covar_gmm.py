@@ -1,0 +1,90 @@
+"""Covar-GMM: Gaussians over task, time and return, drawn where the return rises with time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from gymnasium import spaces
+
+from rlteach.task_space import TaskSpace
+from rlteach.teachers.base import Array, TaskTeacher, require
+from rlteach.teachers.gaussian_mixture import TaskMixture, best_mixture
+from rlteach.teachers.history import History
+
+
+def covariance_progress(covariances: Array) -> Array:
+    """Return max(0, cov(time, return)) of each Gaussian; time and return are the last two of its dimensions."""
+    return np.maximum(covariances[:, -2, -1], 0.0)
+
+
+class CovarGMM(TaskTeacher):
+    """Covar-GMM (Moulin-Frier et al., 2014; as used by Portelas et al., 2019, as a baseline of ALP-GMM).
+
+    Every `fit_every` episodes mixtures of `min_components` to `max_components` Gaussians are fitted to the last
+    `fit_every` rows (task, position in the batch in [0, 1), return), and the one with the lowest AIC is kept; a
+    Gaussian is drawn in proportion to its `covariance_progress`.
+
+    Deviations from the published code: tasks in the unit cube and returns scaled to [0, 1] (raw units let the widest
+    axis decide), an own generator (its mixtures had no seed), samples outside the space are drawn again before they
+    are clipped, and `max_components` is included.
+
+    Args:
+        task_space: Any Gymnasium space, or a `TaskSpace`.
+        fit_every: Episodes between fits, and rows of a fit.
+        min_components: Smallest number of Gaussians.
+        max_components: Largest number of Gaussians.
+        uniform_share: Share of tasks drawn uniformly.
+        seed: Seed of the draws.
+        return_range: Smallest and largest return, if known.
+    """
+
+    state_names = ("_history", "_since_fit", "_mixture")
+
+    def __init__(
+        self,
+        task_space: TaskSpace | spaces.Space[object],
+        *,
+        fit_every: int = 250,
+        min_components: int = 2,
+        max_components: int = 10,
+        uniform_share: float = 0.2,
+        seed: int = 0,
+        return_range: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__(task_space, seed=seed, return_range=return_range)
+        require(
+            self,
+            fit_every=(fit_every, max_components + 1, None),
+            min_components=(min_components, 1, max_components),
+            uniform_share=(uniform_share, 0, 1),
+        )
+        self.fit_every, self.uniform_share = fit_every, uniform_share
+        self.components = range(min_components, max_components + 1)
+        self._history = History(fit_every, self.dimension + 1)
+        self._since_fit = 0
+        self._mixture = TaskMixture(self.dimension)
+
+    def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
+        points = self.rng.random((n, self.dimension))
+        if not self._mixture:
+            return points, ["covar_gmm/bootstrap"] * n
+        guided = self.rng.random(n) >= self.uniform_share
+        for row in np.flatnonzero(guided):
+            points[row] = self._mixture.draw(self.rng)
+        return points, ["covar_gmm" if g else "covar_gmm/uniform" for g in guided]
+
+    def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
+        for task, ret in zip(tasks, returns, strict=True):
+            self._history.append(np.append(task, ret))
+            self._since_fit += 1
+            if self._since_fit == self.fit_every:
+                self._since_fit = 0
+                self._fit()
+
+    def _fit(self) -> None:
+        rows = self._history.rows()
+        time = np.arange(len(rows)) / len(rows)
+        fitted = best_mixture(np.column_stack([rows[:, :-1], time, self.scale(rows[:, -1])]), self.components, self.rng)
+        d = self.dimension
+        self._mixture.set(fitted.means[:, :d], fitted.covariances[:, :d, :d], covariance_progress(fitted.covariances))

@@ -1,0 +1,141 @@
+"""The forest frontier: a regression forest of return on task, sampled where the return is between low and high.
+
+    teacher = Frontier(task_space, seed=0, return_range=(0, 1))
+
+Trees ignore useless dimensions by themselves, need no bins, take categorical dimensions, and smooth over neighbours,
+which is where the optimism about untried neighbouring tasks comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from rlteach.task_space import TaskSpace
+from rlteach.teachers.base import Array, TaskTeacher, require
+from rlteach.teachers.history import History
+
+JITTER = 0.05
+"""Standard deviation of the noise that turns recent tasks into candidates, in unit-cube lengths."""
+
+
+def frontier_weight(level: Array, target: float, sharpness: float) -> Array:
+    """Return (p + .01)^(s t) (1 - p + .01)^(s (1 - t)): highest at level p = target t, for levels in [0, 1].
+
+    The weight of success-guided sampling (2026), applied to a predicted return.
+    """
+    return np.asarray((level + 0.01) ** (sharpness * target) * (1.0 - level + 0.01) ** (sharpness * (1.0 - target)))
+
+
+def oblique_directions(dimension: int, rng: np.random.Generator) -> Array:
+    """Draw 4 d unit vectors (4 d, d) along which trees may split; with more than 3 dimensions each mixes only two."""
+    directions = rng.standard_normal((4 * dimension, dimension))
+    if dimension > 3:
+        kept = np.argsort(rng.random(directions.shape), axis=1)[:, :2]
+        mask = np.zeros_like(directions)
+        np.put_along_axis(mask, kept, 1.0, axis=1)
+        directions *= mask
+    return np.asarray(directions / np.linalg.norm(directions, axis=1, keepdims=True))
+
+
+class Frontier(TaskTeacher):
+    """Samples tasks whose predicted return is near `target` of the return range.
+
+    Every `refit_every` episodes a forest of extremely randomised trees (Geurts et al., 2006) is fitted to the recent
+    (task, return) pairs; candidates are uniform points and jittered recent tasks; they are drawn in proportion to
+    `frontier_weight` of the forest's prediction until the next fit. The trees see the task and, drawn anew at each
+    fit, random directions of it, so that frontiers need not follow the axes.
+
+    Args:
+        task_space: Any Gymnasium space, or a `TaskSpace`.
+        target: Level of return, in [0, 1], that is sampled most; below 0.5 keeps the frontier moving.
+        sharpness: Exponent of the weight.
+        window: Number of recent episodes that the forest sees.
+        refit_every: Episodes between fits.
+        warm_up: Episodes before the first fit, drawn uniformly.
+        uniform_share: Share of tasks drawn uniformly afterwards.
+        candidates: Number of candidates, half uniform, half near recent tasks.
+        trees: Trees of the forest.
+        min_leaf: Episodes in a leaf, at least.
+        oblique: Whether trees may split along random directions.
+        seed: Seed of the draws.
+        return_range: Smallest and largest return, if known.
+    """
+
+    state_names = ("_history", "_since_fit", "_candidates", "_cumulative")
+
+    def __init__(
+        self,
+        task_space: TaskSpace | spaces.Space[Any],
+        *,
+        target: float = 0.4,
+        sharpness: float = 8.0,
+        window: int = 500,
+        refit_every: int = 100,
+        warm_up: int = 200,
+        uniform_share: float = 0.05,
+        candidates: int = 2048,
+        trees: int = 8,
+        min_leaf: int = 5,
+        oblique: bool = True,
+        seed: int = 0,
+        return_range: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__(task_space, seed=seed, return_range=return_range)
+        require(
+            self,
+            target=(target, 0, 1),
+            sharpness=(sharpness, 0, None),
+            window=(window, 10, None),
+            refit_every=(refit_every, 1, None),
+            warm_up=(warm_up, 10, None),
+            uniform_share=(uniform_share, 0, 1),
+            candidates=(candidates, 2, None),
+            trees=(trees, 1, None),
+            min_leaf=(min_leaf, 1, None),
+        )
+        self.target, self.sharpness, self.uniform_share = target, sharpness, uniform_share
+        self.refit_every, self.warm_up, self.candidates = refit_every, warm_up, candidates
+        self.trees, self.min_leaf, self.oblique = trees, min_leaf, oblique
+        self._history = History(window, self.dimension + 1)
+        self._since_fit = refit_every - warm_up
+        self._candidates: Array = np.zeros((0, self.dimension))
+        self._cumulative: Array = np.zeros(0)
+
+    def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
+        points = self.rng.random((n, self.dimension))
+        if len(self._candidates) == 0:
+            return points, ["frontier/warm-up"] * n
+        chosen = self.rng.random(n) >= self.uniform_share
+        places = np.searchsorted(self._cumulative, self.rng.random(n) * self._cumulative[-1], side="right")
+        points[chosen] = self._candidates[np.minimum(places, len(self._candidates) - 1)][chosen]
+        return points, ["frontier/forest" if c else "frontier/uniform" for c in chosen]
+
+    def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
+        self._history.append(np.column_stack([tasks, returns]))
+        self._since_fit += len(tasks)
+        if self._since_fit >= self.refit_every:
+            self._since_fit = 0
+            self._refit()
+
+    def _refit(self) -> None:
+        from sklearn.tree import ExtraTreeRegressor
+
+        rows = self._history.rows()
+        tasks, levels = rows[:, :-1], self.scale(rows[:, -1])
+        half = self.candidates // 2
+        near = tasks[self.rng.integers(len(tasks), size=half)] + self.rng.normal(0.0, JITTER, (half, self.dimension))
+        fresh = self.rng.random((self.candidates - half, self.dimension))
+        self._candidates = np.clip(np.concatenate([fresh, near]), 0.0, 1.0)
+        directions = oblique_directions(self.dimension, self.rng) if self.oblique else np.zeros((0, self.dimension))
+        features, wanted = (np.hstack([p, p @ directions.T]).astype(np.float32) for p in (tasks, self._candidates))
+        weights = 0.3 + np.linspace(0.0, 1.0, len(tasks))  # newest heaviest
+        prediction = np.zeros(len(wanted))
+        for _ in range(self.trees):
+            tree = ExtraTreeRegressor(min_samples_leaf=self.min_leaf, random_state=int(self.rng.integers(2**31)))
+            tree.fit(features, levels, sample_weight=weights)
+            prediction += tree.predict(wanted) / self.trees
+        self._cumulative = np.cumsum(frontier_weight(prediction, self.target, self.sharpness))

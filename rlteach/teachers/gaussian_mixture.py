@@ -1,0 +1,143 @@
+"""Gaussian mixtures for teachers: a lean EM, and the choice of the number of components by AIC.
+
+A fit has a few hundred rows and a handful of dimensions, where scikit-learn's `GaussianMixture` spends most of its time
+outside the arithmetic; `em` repeats its arithmetic (same updates, same stopping rule) in a few array operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlteach.protocols import State
+from rlteach.teachers.base import Array
+
+REGULARISATION = 1e-6
+TOLERANCE = 1e-3
+MAX_ITERATIONS = 100
+REDRAWS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """A fitted mixture: weights (k,), means (k, d), covariances (k, d, d), and its mean log-likelihood per row."""
+
+    weights: Array
+    means: Array
+    covariances: Array
+    log_likelihood: float
+
+
+def log_densities(rows: Array, weights: Array, means: Array, covariances: Array) -> Array:
+    """Return log(weight_k) + log N(row; mean_k, covariance_k), shape (n, k)."""
+    factors = np.linalg.cholesky(covariances)
+    inverse = np.linalg.inv(factors)
+    whitened = np.einsum("kij,knj->kni", inverse, rows[None] - means[:, None])
+    log_determinants = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+    constant = np.log(weights) - log_determinants - 0.5 * rows.shape[1] * np.log(2 * np.pi)
+    return np.asarray((constant[:, None] - 0.5 * (whitened**2).sum(axis=2)).T)
+
+
+def maximise(rows: Array, responsibilities: Array) -> tuple[Array, Array, Array]:
+    """Return weights, means and covariances (k, d, d) given responsibilities (n, k): the M step."""
+    counts = responsibilities.sum(axis=0) + 10 * np.finfo(float).eps
+    means = responsibilities.T @ rows / counts[:, None]
+    centred = rows[None] - means[:, None]
+    covariances = np.matmul((responsibilities.T[:, :, None] * centred).transpose(0, 2, 1), centred)
+    covariances /= counts[:, None, None]
+    covariances[:, np.arange(rows.shape[1]), np.arange(rows.shape[1])] += REGULARISATION
+    return counts / counts.sum(), means, covariances
+
+
+def em(rows: Array, responsibilities: Array) -> Mixture:
+    """Run expectation maximisation from initial responsibilities (n, k) until the log-likelihood gains under 1e-3."""
+    weights, means, covariances = maximise(rows, responsibilities)
+    before = -np.inf
+    for _ in range(MAX_ITERATIONS):
+        joint = log_densities(rows, weights, means, covariances)
+        top = joint.max(axis=1, keepdims=True)
+        scaled = np.exp(joint - top)
+        total = scaled.sum(axis=1, keepdims=True)
+        now = float((top + np.log(total)).mean())
+        weights, means, covariances = maximise(rows, scaled / total)
+        if abs(now - before) < TOLERANCE:
+            break
+        before = now
+    return Mixture(weights, means, covariances, now)
+
+
+def initial_responsibilities(rows: Array, k: int, rng: np.random.Generator) -> Array:
+    """Return one-hot responsibilities (n, k) from k-means++ seeding and a few Lloyd steps."""
+    centres = rows[rng.integers(len(rows))][None]
+    nearest = ((rows - centres[0]) ** 2).sum(axis=1)
+    for _ in range(1, k):
+        total = nearest.sum()
+        place = np.searchsorted(np.cumsum(nearest), rng.random() * total) if total > 0 else rng.integers(len(rows))
+        centres = np.concatenate([centres, rows[min(int(place), len(rows) - 1)][None]])
+        nearest = np.minimum(nearest, ((rows - centres[-1]) ** 2).sum(axis=1))
+    for _ in range(5):
+        distances = ((rows[:, None] - centres[None]) ** 2).sum(axis=2)
+        chosen = np.eye(k)[distances.argmin(axis=1)]
+        counts = chosen.sum(axis=0)
+        centres = np.where(counts[:, None] > 0, chosen.T @ rows / np.maximum(counts, 1)[:, None], centres)
+    return chosen
+
+
+def aic(mixture: Mixture, n: int) -> float:
+    """Return Akaike's criterion of a full-covariance mixture fitted to n rows: 2 p - 2 log L."""
+    k, d = mixture.means.shape
+    parameters = k * d + k * d * (d + 1) / 2 + k - 1
+    return float(2 * parameters - 2 * n * mixture.log_likelihood)
+
+
+def best_mixture(rows: Array, components: Iterable[int], rng: np.random.Generator) -> Mixture:
+    """Fit one mixture for each number of components and return the one with the lowest AIC."""
+    fitted = [em(rows, initial_responsibilities(rows, k, rng)) for k in components if k < len(rows)]
+    return min(fitted, key=lambda mixture: aic(mixture, len(rows)))
+
+
+class TaskMixture:
+    """Gaussians over the unit cube with one score each, drawn in proportion to the scores.
+
+    Holds nothing until `set` is called.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self._means: Array = np.zeros((0, dimension))
+        self._factors: Array = np.zeros((0, dimension, dimension))
+        self._cumulative: Array = np.zeros(0)
+
+    def __bool__(self) -> bool:
+        return len(self._means) > 0
+
+    def set(self, means: Array, covariances: Array, scores: Array) -> None:
+        """Take means (k, d), covariances (k, d, d) and non-negative scores (k,); all zero means all equal."""
+        scores = np.where(np.isfinite(scores), np.maximum(scores, 0.0), 0.0)
+        self._means = means.copy()
+        self._factors = np.linalg.cholesky(covariances)
+        self._cumulative = np.cumsum(scores if scores.sum() > 0 else np.ones(len(scores)))
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """Draw one point (d,): outside the cube it is drawn again, up to ten times, and only then clipped.
+
+        Clipping alone piles samples up on the border (2 to 7 % of them in the published code).
+        """
+        place = np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right")
+        k = min(int(place), len(self._means) - 1)
+        for _ in range(REDRAWS):
+            point = self._means[k] + self._factors[k] @ rng.standard_normal(self._means.shape[1])
+            if point.min() >= 0.0 and point.max() <= 1.0:
+                break
+        return np.clip(point, 0.0, 1.0)
+
+    def state_dict(self) -> State:
+        """Return the arrays."""
+        return {"means": self._means, "factors": self._factors, "cumulative": self._cumulative}
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue from `state_dict`."""
+        self._means = np.array(state["means"], dtype=np.float64)
+        self._factors = np.array(state["factors"], dtype=np.float64)
+        self._cumulative = np.array(state["cumulative"], dtype=np.float64)

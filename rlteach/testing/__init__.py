@@ -1,0 +1,1 @@
+"""Checks that anybody can run on environments of their own."""
