@@ -147,6 +147,7 @@ def environment_states(venv: VecEnv) -> Any:
 
 def restore_environments(venv: VecEnv, states: Any) -> None:
     """Put environments into the states that `environment_states` returned."""
+    venv._reset_seeds()  # a seed still waiting for the first reset would reseed an episode later on
     if isinstance(venv, BatchVecEnv):
         environments.capability(venv.batch_env, "set_snapshot")(states[0])
     else:

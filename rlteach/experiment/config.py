@@ -9,6 +9,7 @@ steps: 500000
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import runpy
 from collections.abc import Mapping, Sequence
@@ -229,12 +230,16 @@ def _name_faults(config: RunConfig) -> Sequence[str]:
     faults += [f"learner: {fault}" for fault in learner]
     kwargs = config.learner.kwargs
     rollout = kwargs.get("n_steps", 2048) * config.env.n_envs
-    if not learner and "n_steps" in kwargs and kwargs.get("batch_size", 64) > rollout:
+    if not learner and _is_on_policy(config.learner.name) and kwargs.get("batch_size", 64) > rollout:
         faults.append(
             f"learner.kwargs.batch_size = {kwargs['batch_size']} is larger than a rollout "
-            f"(n_steps {kwargs['n_steps']} x n_envs {config.env.n_envs} = {rollout})"
+            f"(n_steps {kwargs.get('n_steps', 2048)} x n_envs {config.env.n_envs} = {rollout})"
         )
     gamma = kwargs.get("gamma", 0.99)
     if not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
         faults.append(f"learner.kwargs.gamma = {gamma!r} must lie in [0, 1]")
     return faults
+
+
+def _is_on_policy(learner: str) -> bool:
+    return "gae_lambda" in inspect.signature(registry.load("learner", learner)).parameters

@@ -94,6 +94,11 @@ class Table:
         os.fsync(self._file.fileno())
         return self._file.tell()
 
+    def clear(self) -> None:
+        """Keep nothing but the header."""
+        self.truncate(0)
+        self._writer.writerow(self._columns)
+
     def truncate(self, size: int) -> None:
         """Cut off what was written after `size()` returned this."""
         self._file.flush()

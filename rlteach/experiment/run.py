@@ -48,8 +48,8 @@ SCHEMA = 1
 EVAL_COLUMNS = ("step", "set", "policy", "index", "ret", "success", "length")
 BATCH_EVALUATION_ENVS = 512
 
-OFFERED = {"return_range": "return_range", "window": "oracle_window"}
-"""Hyperparameters that are taken from the environment when a teacher has them: name -> capability."""
+OFFERED = ("return_range", "oracle_window")
+"""Hyperparameters that a teacher gets from the environment, when it takes them and the environment offers them."""
 
 
 class Interrupted(RlteachError):
@@ -97,6 +97,7 @@ def run(
     torch.set_num_threads(1)
     training = _Training(run_config, path, quiet=quiet, stop=stop)
     try:
+        training.build()
         result = training.play()
     except Interrupted:
         raise
@@ -181,9 +182,9 @@ class _Training:
         self._open: list[Any] = []
         self._cpu_before = 0.0
         self._cpu_start = time.process_time()
-        self._start()
 
-    def _start(self) -> None:
+    def build(self) -> None:
+        """Build environments, teacher and learner."""
         env = self.config.env
         base = self._vec_env(env.n_envs)
         space = base.get_attr("task_space", [0])[0] if base.has_attr("task_space") else None
@@ -220,9 +221,11 @@ class _Training:
         return wrapped, wrapped
 
     def play(self) -> Result:
+        """Train from the newest checkpoint, or from the beginning, to the end."""
         found = checkpoint.latest(self.path / "checkpoints")
         if found is None:
-            self._truncate_to_start()
+            self.recorded.table.clear()
+            self.judge.restart()
         else:
             self._continue_from(*found)
         hooks: list[BaseCallback] = [_RunCallback(self)]
@@ -235,11 +238,6 @@ class _Training:
             self.judge.judge(self.model.num_timesteps)
         self.progress.finish(self._line())
         return Result(self.path, self.judge.metrics, self.cpu_s())
-
-    def _truncate_to_start(self) -> None:
-        self.recorded.table.truncate(0)
-        self.recorded.table = Table(self.path / "lessons.csv", self.recorded.table._columns)
-        self.judge.restart()
 
     def _continue_from(self, step: int, state: dict[str, Any]) -> None:
         checkpoint.restore(self.model, self.venv, state["training"], seed=(self.seeds.environments + step) % 2**31)
@@ -302,11 +300,11 @@ def _build_teacher(run_config: RunConfig, task_space: TaskSpace | None, venv: Ve
 
         return NoTasks()
     parameters = inspect.signature(registry.load("teacher", name)).parameters
-    for hyperparameter, offered in OFFERED.items():
-        if hyperparameter in parameters and hyperparameter not in kwargs:
+    for offered in OFFERED:
+        if offered in parameters and offered not in kwargs:
             if venv.has_attr(offered):
-                kwargs[hyperparameter] = venv.get_attr(offered, [0])[0]
-            elif parameters[hyperparameter].default is inspect.Parameter.empty:
+                kwargs[offered] = venv.get_attr(offered, [0])[0]
+            elif parameters[offered].default is inspect.Parameter.empty:
                 recipe = (
                     f"class MyEnv:\n    def {offered}(self, progress, rng): return task  # progress from 0 (easy) to 1"
                 )
@@ -409,8 +407,7 @@ class _Judge:
     def restart(self) -> None:
         """Forget what an earlier, unfinished sitting without a checkpoint wrote."""
         self.lines.unlink(missing_ok=True)
-        self.table.truncate(0)
-        self.table._writer.writerow(self.table._columns)
+        self.table.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far the files reach."""

@@ -5,6 +5,7 @@ model = make_learner("stable_baselines3.PPO", venv, policy="MlpPolicy", kwargs={
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,8 @@ def make_learner(name: str, venv: Any, *, policy: str, kwargs: Mapping[str, Any]
     faults = learner_faults(name, kwargs)
     if faults:
         raise ConfigError(faults, where=f"learner {name!r}")
+    own = copy.deepcopy(dict(kwargs))  # SB3 writes into the policy_kwargs it is given
     try:
-        return registry.load("learner", name)(policy, venv, seed=seed, **{"device": "cpu", **kwargs})
+        return registry.load("learner", name)(policy, venv, seed=seed, **{"device": "cpu", **own})
     except (AssertionError, TypeError, ValueError) as error:
         raise ConfigError([str(error)], where=f"learner {name!r}") from error

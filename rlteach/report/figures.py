@@ -266,7 +266,7 @@ def _value_ticks(axis: Any, parameter: Mapping[str, Any]) -> None:
     """Put ticks at whole numbers where a parameter has no others."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(nbins=5, integer=bool(parameter.get("levels"))))
+    axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10], integer=bool(parameter.get("levels"))))
 
 
 def _proposal_maps(figure: Any, steps: NDArray[Any], tasks: NDArray[Any], space: TaskSpace) -> None:

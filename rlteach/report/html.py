@@ -34,7 +34,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --text: #e4e6e8; --faint: #a0a7ae; --page: #17191c; --line: #3a3f45; --panel: #212429; --strong: #3a3216; }
 }
-body { margin: 2rem auto; max-width: 68rem; padding: 0 1rem; background: var(--page); color: var(--text);
+body { margin: 2rem auto; max-width: 70rem; padding: 0 1rem; background: var(--page); color: var(--text);
        font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin-bottom: .3rem; }
 h2 { font-size: 1.25rem; margin-top: 2.4rem; border-bottom: 1px solid var(--line); padding-bottom: .2rem; }
@@ -42,8 +42,8 @@ h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 p.faint, .foot, figcaption { color: var(--faint); font-size: .9rem; }
 .note { background: var(--strong); padding: .4rem .7rem; border-radius: 4px; font-size: .95rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
-th, td { padding: .28rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
+th, td { padding: .28rem .45rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 table.words td, table.words th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 td.missing { background: var(--strong); }

@@ -19,7 +19,7 @@ class Oracle(TaskTeacher):
 
     Args:
         task_space: Any Gymnasium space, or a `TaskSpace`.
-        window: The environment's `oracle_window(progress, rng) -> task`, progress from 0 (easy) to 1.
+        oracle_window: The environment's function of that name: (progress from 0, easy, to 1; rng) -> task.
         threshold: Mean success above which the window moves on.
         step: How far it moves, in [0, 1].
         over: Number of episodes over which success is averaged; counted anew after each move.
@@ -32,7 +32,7 @@ class Oracle(TaskTeacher):
         self,
         task_space: TaskSpace | spaces.Space[Any],
         *,
-        window: Callable[[float, np.random.Generator], Any],
+        oracle_window: Callable[[float, np.random.Generator], Any],
         threshold: float = 0.7,
         step: float = 0.05,
         over: int = 100,
@@ -40,13 +40,13 @@ class Oracle(TaskTeacher):
     ) -> None:
         super().__init__(task_space, seed=seed)
         require(self, threshold=(threshold, 0, 1), step=(step, 0, 1), over=(over, 1, None))
-        self.window, self.threshold, self.step, self.over = window, threshold, step, over
+        self.oracle_window, self.threshold, self.step, self.over = oracle_window, threshold, step, over
         self.progress = 0.0
         self._episodes = 0
         self._successes = 0.0
 
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
-        tasks = [self.window(self.progress, self.rng) for _ in range(n)]
+        tasks = [self.oracle_window(self.progress, self.rng) for _ in range(n)]
         return np.array([self.task_space.to_unit(task) for task in tasks]), ["oracle"] * n
 
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:

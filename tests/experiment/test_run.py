@@ -19,17 +19,19 @@ TINY_PPO = {"n_steps": 32, "batch_size": 32, "n_epochs": 2, "policy_kwargs": {"n
 TINY_SAC = {"learning_starts": 30, "batch_size": 16, "buffer_size": 1000, "policy_kwargs": {"net_arch": [8]}}
 
 
-def run_config(env: str = "rlteach/GoalMaze-v0", **changes: Any) -> RunConfig:
+def run_config(env_id: str = "rlteach/GoalMaze-v0", **changes: Any) -> RunConfig:
     data: dict[str, Any] = {
-        "env": {"id": env, "n_envs": 4},
+        "env": {"id": env_id, "n_envs": 4},
         "teacher": {"name": "uniform"},
         "learner": {"name": "ppo", "kwargs": TINY_PPO},
         "evaluation": {"every": 256, "tasks": 6},
         "steps": 1024,
     }
-    if env == "rlteach/GoalMaze-v0":
+    if env_id == "rlteach/GoalMaze-v0":
         data["env"]["kwargs"] = {"horizon": 30, "layout": "serpentine", "box_scale": 1}
         data["evaluation"]["test_sets"] = ["feasible"]
+    for whole in {"learner", "env"} & set(changes):
+        data[whole] = changes.pop(whole)
     return config.parse(config.merge(data, changes))
 
 
@@ -70,7 +72,7 @@ CASES = {
     "ppo, normalised": {"normalize": {"observations": True, "rewards": True}},
     "sac, batch": {"learner": {"name": "sac", "kwargs": TINY_SAC}, "steps": 600, "env.n_envs": 2},
     "synthetic": {
-        "env": {"id": "rlteach/ToyCubes-v0", "kwargs": {"cubes": 3}},
+        "env": {"id": "rlteach/ToyCubes-v0", "kwargs": {"cubes": 3}, "n_envs": 4},
         "learner": {"name": "synthetic", "kwargs": {}},
         "evaluation": {"test_sets": []},
     },
