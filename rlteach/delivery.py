@@ -441,7 +441,7 @@ class LessonVecEnv(VecEnvWrapper):
                 process.join(timeout=0.5)
             dead = [f"{i} (exit code {p.exitcode})" for i, p in enumerate(processes) if not p.is_alive()]
             raise EnvironmentFault(
-                f"the worker process of environment {', '.join(dead) or '?'} is gone: killed (out of memory?) or crashed. "
+                f"the worker process of environment {', '.join(dead) or '?'} is gone: killed or crashed. "
                 "What it printed stands above; vec='dummy' runs the environments in this process."
             ) from error
 

@@ -129,8 +129,8 @@ class GoalMazeBatch(BatchEnv):
         *,
         layout: str | Sequence[str] = "spout",
         box_scale: float = 3.0,
-        horizon: int = 250,
-        features: str = "rbf",
+        horizon: int = 150,
+        features: str = "position",
     ) -> None:
         if features not in ("position", "rbf"):
             raise ValueError(f"features = {features!r} must be 'position' or 'rbf'")
@@ -216,7 +216,7 @@ def _edges(space: Any) -> tuple[Floats, Floats]:
 
 
 class GoalMaze(SingleEnv):
-    """One GoalMaze; everything is said at `GoalMazeBatch`."""
+    """Sparse goal-reaching in a folded corridor, most goals infeasible; see `GoalMazeBatch`."""
 
     task_names = GoalMazeBatch.task_names
 

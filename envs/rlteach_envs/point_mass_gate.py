@@ -163,7 +163,7 @@ class PointMassGateBatch(BatchEnv):
 
 
 class PointMassGate(SingleEnv):
-    """One PointMassGate; everything is said at `PointMassGateBatch`."""
+    """Steer a point mass through a gate, with a dense reward; see `PointMassGateBatch`."""
 
     def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
         super().__init__(PointMassGateBatch(1, **kwargs), render_mode)

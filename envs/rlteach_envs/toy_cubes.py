@@ -196,7 +196,7 @@ class ToyCubesBatch(BatchEnv):
 
 
 class ToyCubes(SingleEnv):
-    """One ToyCubes; everything is said at `ToyCubesBatch`."""
+    """The toy space for teachers, without reinforcement learning; see `ToyCubesBatch`."""
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
 

@@ -27,7 +27,6 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A
 BASELINE_COLOR = "#444444"
 LINES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))
 GREY = "#8a8a8a"
-BINS = 40
 MAX_DIMENSIONS = 12
 """Task parameters that get a panel; a space may have more."""
 
@@ -67,6 +66,11 @@ def _count_axis(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
 
 
+def _literal(text: str) -> str:
+    """Keep a dollar in a name from starting a formula."""
+    return text.replace("$", r"\$")
+
+
 def _is_share(metric: str) -> bool:
     return metric.startswith(("success/", "cvar"))
 
@@ -97,14 +101,15 @@ def learning_curves(results: Results, metric: str) -> Figure:
         marker = "o" if steps.size <= 12 else ""
         axes.plot(steps, middle, color=color, linestyle=line, linewidth=1.8, marker=marker, markersize=3.5)
         ends.append((float(middle[-1]), int(steps[-1]), arm, color))
-    axes.set(xlabel="environment steps of the learner", ylabel=metric)
+    axes.set(xlabel="environment steps of the learner", ylabel=_literal(metric))
     axes.margins(x=0.02)
     if _is_share(metric):
         axes.set_ylim(-0.02, 1.02)
     if ends:
         _name_lines(axes, ends)
     else:
-        axes.text(0.5, 0.5, "nothing finished yet", transform=axes.transAxes, ha="center", color=GREY)
+        axes.text(0.5, 0.5, "no finished run measured this", transform=axes.transAxes, ha="center", color=GREY)
+        axes.set_xticks([])
     _count_axis(axes.xaxis)
     return figure
 
@@ -116,7 +121,7 @@ def _name_lines(axes: Axes, ends: Sequence[tuple[float, int, str, str]]) -> None
     places = spread_out([(value - low) / (high - low) for value, *_ in ordered], gap=0.055)
     for (value, step, arm, color), place in zip(ordered, places, strict=True):
         axes.annotate(
-            arm,
+            _literal(arm),
             xy=(step, value),
             xytext=(1.03, place),
             textcoords=axes.transAxes,
@@ -167,9 +172,9 @@ def score_dots(results: Results, metric: str | None = None) -> Figure:
         if scores.size > 1:
             low, high = stats.bootstrap_interval(scores, rng=np.random.default_rng(0))
             axes.plot([low, high], [place, place], color=color, linewidth=2.2)
-    axes.set_yticks(range(len(arms)), arms)
+    axes.set_yticks(range(len(arms)), [_literal(arm) for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlabel(f"{metric}  (dot: one run; bar: interquartile mean with 95 % interval)")
+    axes.set_xlabel(f"{_literal(metric)}  (dot: one run; bar: interquartile mean with 95 % interval)")
     return figure
 
 
@@ -184,7 +189,7 @@ def _jitter(n: int) -> NDArray[np.float64]:
 def proposals_over_time(lessons: Columns, task_space: TaskSpace) -> Figure:
     """Draw which tasks a teacher proposed as training went on.
 
-    One panel per task parameter: how often each value was proposed in each fortieth of training. For two parameters
+    One panel per task parameter: how often each value was proposed in each slice of training. For two parameters
     also eight maps, one per eighth of training.
 
     Args:
@@ -229,7 +234,8 @@ def _column(columns: Columns, name: str) -> NDArray[Any]:
 
 
 def _label(parameter: Mapping[str, Any]) -> str:
-    return f"{parameter['name']} [{parameter['unit']}]" if parameter["unit"] else str(parameter["name"])
+    unit = f" [{parameter['unit']}]" if parameter["unit"] else ""
+    return _literal(f"{parameter['name']}{unit}")
 
 
 def _edges(parameter: Mapping[str, Any], most: int) -> NDArray[np.float64]:
@@ -240,12 +246,16 @@ def _edges(parameter: Mapping[str, Any], most: int) -> NDArray[np.float64]:
     return np.linspace(parameter["low"], parameter["high"], most + 1)
 
 
+def _between(low: int, value: int, high: int) -> int:
+    return max(low, min(value, high))
+
+
 def _history(
     axes: Axes, steps: NDArray[Any], values: NDArray[Any], parameter: Mapping[str, Any], *, labelled: bool
 ) -> Any:
     """Draw the density of proposed values in each slice of training, relative to uniform proposals."""
-    slices = np.linspace(0, steps.max(), min(BINS, max(4, steps.size // 20)) + 1)
-    edges = _edges(parameter, 30)
+    slices = np.linspace(0, steps.max(), _between(4, steps.size // 60, 40) + 1)
+    edges = _edges(parameter, _between(6, steps.size // (4 * slices.size), 30))
     counts, _, _ = np.histogram2d(steps, values, bins=(slices, edges))
     total = counts.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
@@ -273,13 +283,14 @@ def _proposal_maps(figure: Any, steps: NDArray[Any], tasks: NDArray[Any], space:
     """Draw where tasks were proposed in each eighth of training."""
     bounds = np.linspace(0, steps.max(), 9)
     panels = figure.subplots(2, 4, sharex=True, sharey=True)
-    edges = (_edges(space[0], 24), _edges(space[1], 24))
+    bins = _between(6, math.isqrt(steps.size // 32), 24)  # about four episodes a cell, were they spread evenly
+    edges = (_edges(space[0], bins), _edges(space[1], bins))
     for index, axes in enumerate(panels.flat):
         inside = (steps > bounds[index]) & (steps <= bounds[index + 1])
         counts, _, _ = np.histogram2d(tasks[inside, 0], tasks[inside, 1], bins=edges)
         density = counts / max(counts.sum(), 1) * counts.size
         axes.pcolormesh(*edges, density.T, cmap="magma_r", vmin=0, vmax=5)
-        title = f"{short_count(bounds[index])} to {short_count(bounds[index + 1])} steps"
+        title = f"{short_count(bounds[index], 3)} to {short_count(bounds[index + 1], 3)} steps"
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=8)
     figure.supxlabel(_label(space[0]), fontsize=10)

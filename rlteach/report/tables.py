@@ -123,7 +123,7 @@ def make_table(results: Results, metric: str | None = None) -> Table:
         higher_is_better=benchmark.higher_is_better,
         rows=rows,
         notes=tuple(_notes(results, rows, is_primary)),
-        footer=tuple(_footer(results, rows)),
+        footer=tuple(_footer(results, rows, is_primary)),
     )
 
 
@@ -209,17 +209,18 @@ def _notes(results: Results, rows: Sequence[Row], is_primary: bool) -> list[str]
     return notes
 
 
-def _footer(results: Results, rows: Sequence[Row]) -> list[str]:
+def _footer(results: Results, rows: Sequence[Row], is_primary: bool) -> list[str]:
     benchmark = results.benchmark
     hashes = {run.cell.config_hash for run in results.runs}
     packages = ", ".join(sorted({run.package_version for run in results.runs})) or "of unknown version"
     environments = ", ".join(sorted({run.env_version for run in results.runs})) or "unknown"
     last = f"the last {benchmark.last_k} evaluations" if benchmark.last_k > 1 else "the last evaluation"
+    tests = " p: two-sided, Holm-corrected over the arms." if is_primary else ""
     done, expected = sum(row.n for row in rows), sum(row.n_expected for row in rows)
     return [
         f"Score: {last} of a run, at {benchmark.steps:,} steps or more. IQM: interquartile mean with a 95 % bootstrap "
         f"interval. P(better): that a run beats a run of {benchmark.baseline}. Difference: from {benchmark.baseline}, "
-        "paired by seed, with a 95 % Student t interval. p: two-sided, Holm-corrected over the arms. Costs: median.",
+        f"paired by seed, with a 95 % Student t interval.{tests} Costs: median.",
         f"rlteach {packages}, {benchmark.env} (env version {environments}), seeds {_ranges(benchmark.seeds)}, "
         f"{done} of {expected} runs, {len(hashes)} configuration hashes.",
         f"Command: {benchmark.command or 'not recorded'}",
@@ -298,12 +299,12 @@ def _steps_text(row: Row) -> str:
     return f"{short_count(row.steps)} ({short_count(row.steps_teacher)} teacher)"
 
 
-def short_count(count: float) -> str:
+def short_count(count: float, digits: int = 4) -> str:
     """Return 500000 as `500k` and 2500000 as `2.5M`."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if count >= size:
-            return f"{count / size:.4g}{letter}"
-    return f"{count:.4g}"
+            return f"{count / size:.{digits}g}{letter}"
+    return f"{count:.{digits}g}"
 
 
 def heading(table: Table) -> str:

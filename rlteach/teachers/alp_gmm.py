@@ -48,8 +48,8 @@ class NearestReturn:
         """Return the raw return of the nearest task; there must be one."""
         best, ret = np.inf, np.nan
         if self._tree is not None:
-            distance, place = self._tree.query(task)
-            best, ret = distance**2, self._rows[place, -1]
+            distance, nearest = self._tree.query(task)
+            best, ret = float(distance) ** 2, self._rows[int(nearest), -1]
         if self._n_fresh:
             fresh = self._fresh[: self._n_fresh]
             squared = ((fresh[:, :-1] - task) ** 2).sum(axis=1)
@@ -82,12 +82,13 @@ class NearestReturn:
 
 
 class ALPGMM(TaskTeacher):
-    """ALP-GMM (Portelas et al., 2019, "Teacher algorithms for curriculum learning of deep RL...", CoRL, algorithm 1).
+    """ALP-GMM: Gaussians over task and absolute learning progress (Portelas et al., 2019).
 
-    The absolute learning progress of a task is the difference between its return and that of the nearest task played
-    before. Every `fit_every` episodes mixtures of `min_components` to `max_components` Gaussians are fitted to the last
-    `fit_every` rows (task, progress), the one with the lowest AIC is kept, and a Gaussian is drawn in proportion to its
-    mean progress.
+    Source: "Teacher algorithms for curriculum learning of deep RL in continuously parameterized environments", CoRL
+    2019, algorithm 1. The absolute learning progress of a task is the difference between its return and that of the
+    nearest task played before. Every `fit_every` episodes mixtures of `min_components` to `max_components` Gaussians
+    are fitted to the last `fit_every` rows (task, progress), the one with the lowest AIC is kept, and a Gaussian is
+    drawn in proportion to its mean progress.
 
     Deviations from the published code: tasks in the unit cube and returns scaled to [0, 1] (raw units let the widest
     axis decide), an own generator in which seed 0 is a seed, samples outside the space are drawn again before they are

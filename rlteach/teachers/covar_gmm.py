@@ -19,11 +19,12 @@ def covariance_progress(covariances: Array) -> Array:
 
 
 class CovarGMM(TaskTeacher):
-    """Covar-GMM (Moulin-Frier et al., 2014; as used by Portelas et al., 2019, as a baseline of ALP-GMM).
+    """Covar-GMM: Gaussians over task, time and return (Moulin-Frier et al., 2014).
 
-    Every `fit_every` episodes mixtures of `min_components` to `max_components` Gaussians are fitted to the last
-    `fit_every` rows (task, position in the batch in [0, 1), return), and the one with the lowest AIC is kept; a
-    Gaussian is drawn in proportion to its `covariance_progress`.
+    In the form that Portelas et al. (2019) compared ALP-GMM with. Every `fit_every` episodes mixtures of
+    `min_components` to `max_components` Gaussians are fitted to the last `fit_every` rows (task, position in the batch
+    in [0, 1), return), and the one with the lowest AIC is kept; a Gaussian is drawn in proportion to its
+    `covariance_progress`.
 
     Deviations from the published code: tasks in the unit cube and returns scaled to [0, 1] (raw units let the widest
     axis decide), an own generator (its mixtures had no seed), samples outside the space are drawn again before they

@@ -42,7 +42,7 @@ def oblique_directions(dimension: int, rng: np.random.Generator) -> Array:
 
 
 class Frontier(TaskTeacher):
-    """Samples tasks whose predicted return is near `target` of the return range.
+    """Forest frontier: a regression forest of return on task, sampled where the return is between low and high.
 
     Every `refit_every` episodes a forest of extremely randomised trees (Geurts et al., 2006) is fitted to the recent
     (task, return) pairs; candidates are uniform points and jittered recent tasks; they are drawn in proportion to

@@ -82,7 +82,7 @@ def initial_responsibilities(rows: Array, k: int, rng: np.random.Generator) -> A
         chosen = np.eye(k)[distances.argmin(axis=1)]
         counts = chosen.sum(axis=0)
         centres = np.where(counts[:, None] > 0, chosen.T @ rows / np.maximum(counts, 1)[:, None], centres)
-    return chosen
+    return np.asarray(chosen)
 
 
 def aic(mixture: Mixture, n: int) -> float:
@@ -116,7 +116,7 @@ class TaskMixture:
         """Take means (k, d), covariances (k, d, d) and non-negative scores (k,); all zero means all equal."""
         scores = np.where(np.isfinite(scores), np.maximum(scores, 0.0), 0.0)
         self._means = means.copy()
-        self._factors = np.linalg.cholesky(covariances)
+        self._factors = np.asarray(np.linalg.cholesky(covariances), dtype=np.float64)
         self._cumulative = np.cumsum(scores if scores.sum() > 0 else np.ones(len(scores)))
 
     def draw(self, rng: np.random.Generator) -> Array:
@@ -130,7 +130,7 @@ class TaskMixture:
             point = self._means[k] + self._factors[k] @ rng.standard_normal(self._means.shape[1])
             if point.min() >= 0.0 and point.max() <= 1.0:
                 break
-        return np.clip(point, 0.0, 1.0)
+        return np.asarray(np.clip(point, 0.0, 1.0))
 
     def state_dict(self) -> State:
         """Return the arrays."""

@@ -35,13 +35,13 @@ def posterior_mean(successes: Array, counts: Array, prior_failures: float) -> Ar
 
 
 class SuccessGuided(TaskTeacher):
-    """Success-guided sampling (SGS, 2026) over a low-discrepancy set of candidate tasks.
+    """Success-guided sampling (SGS, 2026), for any task space: tasks between never and always solved.
 
     SGS keeps the mean of the last H outcomes of each of a fixed set of configurations and samples them in proportion to
-    `success_weight`. Deviations: the set is a scrambled Sobol sequence (all levels of a discrete space), an outcome counts
-    for the nearest candidate, success rates are posterior means under a Beta prior but never below a share of the best
-    neighbour's (which is what makes the next step tried before its first success), and a draw is spread over the
-    candidate's cell.
+    `success_weight`. Deviations: the set is a scrambled Sobol sequence (all levels of a discrete space), an outcome
+    counts for the nearest candidate, success rates are posterior means under a Beta prior but never below a share of
+    the best neighbour's (which is what makes the next step tried before its first success), and a draw is spread over
+    the candidate's cell.
 
     Args:
         task_space: Any Gymnasium space, or a `TaskSpace`.
@@ -90,11 +90,10 @@ class SuccessGuided(TaskTeacher):
         self.optimism, self.prior_failures = optimism, prior_failures
         self.uniform_share, self.refresh_every = uniform_share, refresh_every
         self.points = candidate_points(self.task_space, candidates)
-        tree = cKDTree(self.points)
         neighbours = min(2 * self.dimension + 4, len(self.points) - 1)
-        distances, places = tree.query(self.points, k=neighbours + 1)
-        self._neighbours = places[:, 1:]
-        self._spacing = float(np.median(distances[:, 1]))
+        found: Any = cKDTree(self.points).query(self.points, k=neighbours + 1)
+        self._neighbours = found[1][:, 1:]
+        self._spacing = float(np.median(found[0][:, 1]))
         self._continuous = np.array([p.levels == 0 for p in self.task_space.parameters], dtype=np.float64)
         self._successes = np.zeros(len(self.points))
         self._counts = np.zeros(len(self.points))
@@ -104,7 +103,7 @@ class SuccessGuided(TaskTeacher):
     def success_rates(self) -> Array:
         """Return the estimated chance of success at every candidate (candidates,)."""
         seen = posterior_mean(self._successes, self._counts, self.prior_failures)
-        return np.maximum(seen, self.optimism * seen[self._neighbours].max(axis=1))
+        return np.asarray(np.maximum(seen, self.optimism * seen[self._neighbours].max(axis=1)))
 
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
         points = self.rng.random((n, self.dimension))
