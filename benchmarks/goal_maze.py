@@ -29,7 +29,7 @@ BASE = {
 
 GOAL_MAZE = Benchmark(
     name="goal_maze",
-    title="GoalMaze, 4.5 % of the goal box feasible: success on the feasible goals after 0.5M steps",
+    title="GoalMaze, 4.5 % of the goal box feasible: success on the feasible goals",
     base=BASE,
     arms=[
         Arm("uniform"),
@@ -64,7 +64,7 @@ GOAL_MAZE = Benchmark(
 def feasible_share(scale: int, percent: str) -> Benchmark:
     return Benchmark(
         name=f"goal_maze_share_{scale}",
-        title=f"Serpentine of 23 cells, goal box {scale} x the maze per axis ({percent} feasible), 0.3M steps",
+        title=f"Serpentine of 23 cells, goal box {scale} x the maze per axis ({percent} feasible): success on the feasible goals",
         base=BASE | {"env": {**BASE["env"], "kwargs": {"layout": "serpentine", "box_scale": scale}}},
         arms=[Arm("uniform"), Arm("alp_gmm"), Arm("success_guided"), Arm("frontier"), Arm("oracle")],
         primary="success/feasible/det",
@@ -84,7 +84,7 @@ VARIANTS = {
 
 GOAL_MAZE_VARIANTS = Benchmark(
     name="goal_maze_variants",
-    title="GoalMaze: horizon and features, success on the feasible goals after 0.5M steps",
+    title="GoalMaze, horizon and features: success on the feasible goals",
     base=BASE,
     arms=[
         Arm(f"{teacher}, {label}", teacher=teacher, overrides={"env.kwargs": kwargs})

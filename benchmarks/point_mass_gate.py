@@ -13,7 +13,7 @@ from rlteach.experiment.bench import Arm, Benchmark, Profile, Tuning
 BENCHMARKS = [
     Benchmark(
         name="point_mass_gate",
-        title="PointMassGate, dense reward: success on the hard slice after 0.4M steps",
+        title="PointMassGate, dense reward: success on the hard slice",
         base={
             "env": {"id": "rlteach/PointMassGate-v0", "n_envs": 64},
             "learner": {

@@ -25,7 +25,7 @@ ARMS = [
 def variant(name: str, title: str, **env_kwargs: Any) -> Benchmark:
     return Benchmark(
         name=name,
-        title=f"Toy space, {title}: share of cubes mastered after 20,000 episodes",
+        title=f"Toy space, {title}: share of cubes mastered",
         base={
             "env": {"id": "rlteach/ToyCubes-v0", "kwargs": env_kwargs, "n_envs": 1},
             "learner": {"name": "synthetic"},

@@ -395,7 +395,7 @@ def _run_benchmark(benchmark: Benchmark, options: Bench, script: Path) -> int:
     )
     tail = " --tune" if options.tune else ""
     command = f"python {_shown(script)} --only {benchmark.name} --profile {options.profile}{tail} -j {options.jobs}"
-    done = bench.bench(benchmark, cells, directory, jobs=options.jobs, command=command)
+    done = bench.bench(benchmark, cells, directory, jobs=options.jobs, command=benchmark.command or command)
     if done.done + done.skipped:
         table = tables.make_table(load_results(directory))
         write_atomically(directory / "table.md", tables.to_markdown(table))

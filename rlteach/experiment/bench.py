@@ -102,6 +102,7 @@ class Benchmark:
         baseline: Label of the arm that the others are compared with.
         last_k: Evaluations at the end over which a run's score is the mean.
         tuning: How the learner settings in `base` were chosen.
+        command: Command for the table's footer, for a benchmark that is no script.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Benchmark:
     baseline: str = "uniform"
     last_k: int = 1
     tuning: Tuning | None = None
+    command: str = ""
 
 
 @dataclass(frozen=True)

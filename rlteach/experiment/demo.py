@@ -6,7 +6,8 @@ from rlteach.experiment.bench import Arm, Benchmark, Profile
 
 DEMO = Benchmark(
     name="demo",
-    title="Toy space, 10 x 10 cubes: share of cubes mastered after 15,000 episodes",
+    title="Toy space, 10 x 10 cubes: share of cubes mastered",
+    command="rlteach demo",
     base={
         "env": {"id": "rlteach/ToyCubes-v0", "n_envs": 1},
         "learner": {"name": "synthetic"},
