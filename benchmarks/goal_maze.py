@@ -64,7 +64,7 @@ GOAL_MAZE = Benchmark(
 def feasible_share(scale: int, percent: str) -> Benchmark:
     return Benchmark(
         name=f"goal_maze_share_{scale}",
-        title=f"Serpentine of 23 cells, goal box {scale} x the maze per axis ({percent} feasible): success on the feasible goals",
+        title=f"Serpentine, goal box {scale} x the maze per axis ({percent} feasible): success on the feasible goals",
         base=BASE | {"env": {**BASE["env"], "kwargs": {"layout": "serpentine", "box_scale": scale}}},
         arms=[Arm("uniform"), Arm("alp_gmm"), Arm("success_guided"), Arm("frontier"), Arm("oracle")],
         primary="success/feasible/det",

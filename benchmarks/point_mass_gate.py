@@ -1,8 +1,8 @@
 """The point-mass gate with its dense reward: nearly every task is feasible, so uniform sampling is hard to beat.
 
 Primary metric, fixed before any seed was run: success of the deterministic policy on the hard slice (narrow gates)
-after 0.4M steps; the uniform 20 x 20 grid stands beside it. The entropy coefficient was tuned for `uniform` on seeds 1000 to
-1002 (`--tune`, results in `results/point_mass_gate_tuning/`); every arm uses uniform's best setting.
+after 0.4M steps; the uniform 20 x 20 grid stands beside it. The entropy coefficient was tuned for `uniform` on seeds
+1000 to 1002 (`--tune`, results in `results/point_mass_gate_tuning/`); every arm uses uniform's best setting.
 
     python benchmarks/point_mass_gate.py --profile small -j 2
 """

@@ -346,7 +346,7 @@ def test_a_teacher_for_another_task_space_is_refused(echo: str) -> None:
 
 def test_a_monitor_that_forbids_early_resets_is_refused_only_where_a_second_reset_is_needed(echo: str) -> None:
     base = DummyVecEnv([lambda: Monitor(environments.build(echo), allow_early_resets=False)])
-    with pytest.raises(UserError, match="wrapper_class=rlteach.LessonEnv"):
+    with pytest.raises(UserError, match=r"wrapper_class=rlteach.LessonEnv"):
         rlteach.attach(base, teacher_for(base))
 
 

@@ -4,7 +4,8 @@
     result = resume("runs/mine")
 
 A run directory holds `config.yaml`, `meta.json`, `task_space.json`, `lessons.csv` (what was proposed and what became of
-it), `evals.csv` (every test episode), `metrics.jsonl` (a line per evaluation), `checkpoints/`, and `DONE` or `FAILED`.
+it), `evals.csv` (every test episode), `metrics.jsonl` (a line per evaluation), `checkpoints/`, `learner.zip` (as the
+learner's class saves it; `normalizer.json` beside it), and `DONE` or `FAILED`.
 """
 
 from __future__ import annotations
@@ -236,6 +237,8 @@ class _Training:
             self.model.learn(remaining, callback=hooks, reset_num_timesteps=found is None)
         if self.judge.last_step < self.model.num_timesteps:
             self.judge.judge(self.model.num_timesteps)
+        self.save()
+        self._save_learner()
         self.progress.finish(self._line())
         return Result(self.path, self.judge.metrics, self.cpu_s())
 
@@ -258,6 +261,15 @@ class _Training:
             "cpu_s": self.cpu_s(),
         }
         checkpoint.save(self.path / "checkpoints", self.model.num_timesteps, state)
+
+    def _save_learner(self) -> None:
+        """Write the learner as its own class saves it, and what its observations were normalised with."""
+        self.model.save(self.path / "learner.zip")
+        if self.normalizer is not None:
+            statistics = checkpoint.normalizer_statistics(self.normalizer)
+            write_json(
+                self.path / "normalizer.json", {"schema": SCHEMA, "epsilon": self.normalizer.epsilon, **statistics}
+            )
 
     def cpu_s(self) -> float:
         """Return the CPU seconds spent on this run so far, over all its sittings."""

@@ -56,7 +56,7 @@ def test_all_faults_are_told_at_once() -> None:
 def test_yaml_faults_tell_the_line(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("env:\n  id: CartPole-v1\n  n_env: 3\nsteps: 10\n")
-    with pytest.raises(ConfigError, match="line 3: unknown key 'env.n_env'"):
+    with pytest.raises(ConfigError, match=r"line 3: unknown key 'env.n_env'"):
         config.load(file)
 
 
@@ -76,7 +76,7 @@ def test_yaml_cannot_execute_code(tmp_path: Path) -> None:
 
 def test_a_missing_file_gets_the_nearest_name(tmp_path: Path) -> None:
     (tmp_path / "maze.yaml").write_text("")
-    with pytest.raises(UserError, match="Did you mean 'maze.yaml'"):
+    with pytest.raises(UserError, match=r"Did you mean 'maze.yaml'"):
         config.load(tmp_path / "maze.yml")
 
 

@@ -80,7 +80,7 @@ def test_unreadable_json_is_named(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "meta.json"
     if content is not None:
         file.write_bytes(content.encode("latin-1"))
-    with pytest.raises(RunDirectoryError, match="meta.json"):
+    with pytest.raises(RunDirectoryError, match=r"meta.json"):
         read_json(file)
 
 

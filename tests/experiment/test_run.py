@@ -60,6 +60,21 @@ def test_a_run_directory_is_readable_without_rlteach(tmp_path: Path, echo: str) 
     assert lines[-1]["metrics"]["success/test/det"] == np.mean([float(row["success"]) for row in evals[-6:]])
 
 
+def test_the_learner_can_be_loaded_by_its_own_class_and_acts_the_same(tmp_path: Path, echo: str) -> None:
+    from stable_baselines3 import PPO
+
+    chosen = run_config(echo, normalize={"observations": True})
+    run(chosen, tmp_path / "run", quiet=True)
+    model = PPO.load(tmp_path / "run" / "learner.zip", device="cpu")
+    found = checkpoint.latest(tmp_path / "run" / "checkpoints")
+    assert found is not None and found[0] == 1024
+    state = model.policy.state_dict()
+    for name, value in found[1]["training"]["learner"]["parameters"]["policy"].items():
+        assert np.array_equal(state[name].numpy(), value)
+    statistics = json.loads((tmp_path / "run" / "normalizer.json").read_text())["observations"][""]
+    assert len(statistics["mean"]) == 3 and statistics["count"] > 1000
+
+
 def test_a_finished_run_is_not_run_again(tmp_path: Path, echo: str) -> None:
     first = run(run_config(echo), tmp_path / "run", quiet=True)
     before = (tmp_path / "run" / "lessons.csv").stat().st_mtime_ns
