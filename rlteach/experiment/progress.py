@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 
@@ -25,8 +26,13 @@ class Progress:
         self._last_shown = 0.0
         self._tenth = 0
 
-    def update(self, step: int, text: str) -> None:
-        """Show the state at `step`; a terminal is updated at most five times a second."""
+    def update(self, step: int, text: Callable[[], str]) -> None:
+        """Show the state at `step`; a terminal is updated at most five times a second.
+
+        Args:
+            step: Steps done.
+            text: Called only when the line is shown, since this is asked at every rollout.
+        """
         now = time.monotonic()
         if self._start is None:
             self._start = (now, step)
@@ -35,11 +41,11 @@ class Progress:
             return
         if self._live and now - self._last_shown > 0.2:
             self._last_shown = now
-            self._stream.write(f"\r\x1b[K{self._line(now, step, text)}")
+            self._stream.write(f"\r\x1b[K{self._line(now, step, text())}")
             self._stream.flush()
         elif not self._live and 10 * step // self._total > self._tenth:
             self._tenth = 10 * step // self._total
-            self.say(self._line(now, step, text))
+            self.say(self._line(now, step, text()))
 
     def _line(self, now: float, step: int, text: str) -> str:
         assert self._start is not None

@@ -277,7 +277,7 @@ class _Training:
 
     def show(self) -> None:
         """Update the live line."""
-        self.progress.update(self.model.num_timesteps, self._line())
+        self.progress.update(self.model.num_timesteps, self._line)
 
     def _line(self) -> str:
         recent = self.recorded.recent
