@@ -23,3 +23,9 @@ gymnasium.register(
     entry_point="rlteach_envs.point_mass_gate:PointMassGate",
     vector_entry_point="rlteach_envs.point_mass_gate:PointMassGateBatch",
 )
+gymnasium.register(id="rlteach/StumpTracks-v0", entry_point="rlteach_envs.stump_tracks:StumpTracks")
+gymnasium.register(
+    id="rlteach/StumpTracksFast-v0",
+    entry_point="rlteach_envs.stump_tracks:StumpTracks",
+    kwargs={"velocity_iterations": 60, "position_iterations": 20},
+)

@@ -40,6 +40,8 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
 
     task_space: spaces.Space[Any]
     task_units: ClassVar[dict[str, str]] = {}
+    task_names: ClassVar[tuple[str, ...] | None] = None
+    """Names of the components of a task space that is one vector."""
     test_sets: dict[str, list[Any]]
     return_range: tuple[float, float]
     render_mode: str | None = None
@@ -101,7 +103,7 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
         wrong = ~((values >= self._low) & (values <= self._high))
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
-            name = self._names[column] if self._names else f"task[{column}]"
+            name = (self._names or self.task_names or [f"task[{i}]" for i in range(len(self._low))])[column]
             bounds = f"[{self._low[column]:g}, {self._high[column]:g}]"
             raise ValueError(f"{name} = {values[row, column]:g} of row {rows[row]} lies outside {bounds}")
         return values

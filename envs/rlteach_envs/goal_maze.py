@@ -68,6 +68,8 @@ def read_layout(layout: str | Sequence[str]) -> tuple[NDArray[np.bool_], Cell]:
             )
     else:
         rows = layout
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError("a layout needs rows of equal length, one 'S', and walls all around")
     grid = np.array([list(row) for row in reversed(rows)]).T
     starts = np.argwhere(grid == "S")
     free = grid != "#"
@@ -119,7 +121,7 @@ class GoalMazeBatch(BatchEnv):
     """
 
     task_units: ClassVar[dict[str, str]] = {"x": "cells", "y": "cells"}
-    task_names: ClassVar[tuple[str, str]] = ("x", "y")
+    task_names = ("x", "y")
     return_range = (0.0, 1.0)
     state_names = ("_positions",)
 

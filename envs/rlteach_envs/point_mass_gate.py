@@ -138,7 +138,8 @@ class PointMassGateBatch(BatchEnv):
         forces = ACCELERATION * np.clip(actions.astype(np.float64), -1.0, 1.0)[:, None] + noise
         friction = self._tasks[:, self._column["friction"]] if "friction" in self._column else None
         path, speed = integrate(self._positions, self._velocities, forces, friction)
-        crashed, where = wall_contact(path, self._tasks[:, 0], self._tasks[:, 1])
+        gate, width = (self._tasks[:, self._column[name]] for name in ("position", "width"))
+        crashed, where = wall_contact(path, gate, width)
         self._positions = np.where(crashed[:, None], where, path[:, -1])
         self._velocities = np.where(crashed[:, None], 0.0, speed[:, -1])
         distance = np.hypot(self._positions[:, 0] - GOAL[0], self._positions[:, 1] - GOAL[1])
@@ -153,7 +154,7 @@ class PointMassGateBatch(BatchEnv):
     def picture(self, row: int, pixels: int = 24) -> NDArray[np.uint8]:
         """Return a picture, 10 m wide: wall dark, goal green, the mass blue."""
         image = np.full((10 * pixels, 10 * pixels, 3), 255, dtype=np.uint8)
-        gate, width = self._tasks[row, 0], self._tasks[row, 1]
+        gate, width = (self._tasks[row, self._column[name]] for name in ("position", "width"))
         x = (np.arange(10 * pixels) + 0.5) / pixels - 5
         image[5 * pixels - 2 : 5 * pixels + 2, np.abs(x - gate) > width / 2] = 60
         for place, colour in ((GOAL, (40, 160, 60)), (self._positions[row], (40, 80, 220))):

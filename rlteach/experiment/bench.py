@@ -13,6 +13,7 @@ ones are resumed, and a failed one stops nobody else.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -258,7 +259,7 @@ def _play_all(cells: Sequence[Cell], runs: Path, jobs: int) -> Iterator[tuple[Ce
             results: Any = (play_cell(cell, runs) for cell in batch)
         else:
             parallel = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered")
-            results = parallel(delayed(play_cell)(cell, runs) for cell in batch)
+            results = parallel(delayed(play_cell)(cell, runs, parent=os.getpid()) for cell in batch)
         try:
             for run_id, error in results:
                 yield pending.pop(run_id), error
@@ -273,13 +274,19 @@ def _was_running(path: Path) -> bool:
     return (path / "meta.json").exists() and not (path / "DONE").exists() and not (path / "FAILED").exists()
 
 
-def play_cell(cell: Cell, runs: Path) -> tuple[str, str]:
-    """Play one cell to its end; return its run id and an error message, empty when all went well."""
+def play_cell(cell: Cell, runs: Path, parent: int | None = None) -> tuple[str, str]:
+    """Play one cell to its end; return its run id and an error message, empty when all went well.
+
+    Args:
+        cell: What to run.
+        runs: Where run directories are.
+        parent: Process that waits for the result; when it dies, the run is checkpointed and stopped.
+    """
     from rlteach.experiment.run import remove_checkpoints, run
 
     run_id = cell.config.run_id()
     try:
-        run(cell.config, runs / run_id, quiet=True)
+        run(cell.config, runs / run_id, quiet=True, stop=lambda: parent not in (None, os.getppid()))
     except RlteachError as error:
         return run_id, str(error)
     except Exception as error:  # one failed cell must not stop the others; its directory holds the traceback

@@ -14,28 +14,47 @@ from rlteach.errors import ConfigError
 from rlteach.teachers.base import hyperparameter_faults
 
 SET_BY_THE_RUN = ("env", "policy", "seed", "_init_setup_model")
+NEEDED = ("learn", "predict", "save")
+"""What makes a class a learner."""
 
 
-def learner_faults(name: str, kwargs: Mapping[str, Any]) -> list[str]:
+def learner_faults(learner: str | type, kwargs: Mapping[str, Any]) -> list[str]:
     """Return one sentence for everything wrong with a learner's name and keyword arguments; builds nothing."""
     try:
-        cls = registry.load("learner", name)
+        cls = _class_of(learner)
     except Exception as error:
         return [str(error)]
+    missing = [name for name in NEEDED if not callable(getattr(cls, name, None))]
+    if not isinstance(cls, type) or missing:
+        return [
+            f"{learner!r} is no learner: it has no {', '.join(missing) or 'constructor'}. "
+            "`rlteach list learners` shows every registered one."
+        ]
     return hyperparameter_faults(cls, kwargs, reserved=SET_BY_THE_RUN)
 
 
-def make_learner(name: str, venv: Any, *, policy: str, kwargs: Mapping[str, Any], seed: int) -> Any:
+def make_learner(learner: str | type, venv: Any, *, policy: str, kwargs: Mapping[str, Any], seed: int) -> Any:
     """Build a learner on a VecEnv, on the CPU unless `kwargs` says otherwise.
+
+    Args:
+        learner: Registered name, import path, or class.
+        venv: The VecEnv it learns on.
+        policy: First argument of its constructor.
+        kwargs: Its other keyword arguments; they are not changed.
+        seed: Seed of the learner.
 
     Raises:
         ConfigError: For an unknown class, unknown keyword arguments, or values that its constructor refuses.
     """
-    faults = learner_faults(name, kwargs)
+    faults = learner_faults(learner, kwargs)
     if faults:
-        raise ConfigError(faults, where=f"learner {name!r}")
+        raise ConfigError(faults, where=f"learner {learner!r}")
     own = copy.deepcopy(dict(kwargs))  # SB3 writes into the policy_kwargs it is given
     try:
-        return registry.load("learner", name)(policy, venv, seed=seed, **{"device": "cpu", **own})
+        return _class_of(learner)(policy, venv, seed=seed, **{"device": "cpu", **own})
     except (AssertionError, TypeError, ValueError) as error:
-        raise ConfigError([str(error)], where=f"learner {name!r}") from error
+        raise ConfigError([str(error)], where=f"learner {learner!r}") from error
+
+
+def _class_of(learner: str | type) -> Any:
+    return registry.load("learner", learner) if isinstance(learner, str) else learner

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
@@ -133,4 +133,6 @@ class SyntheticLearner:
 def _as_callback(callback: MaybeCallback) -> BaseCallback:
     if isinstance(callback, BaseCallback):
         return callback
-    return CallbackList(list(callback) if isinstance(callback, list) else [])
+    if callback is None or isinstance(callback, list):
+        return CallbackList(callback or [])
+    return ConvertCallback(callback)

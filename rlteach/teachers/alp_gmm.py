@@ -26,18 +26,20 @@ def absolute_learning_progress(ret: float, earlier: float) -> float:
 class NearestReturn:
     """The return of the nearest task among the last `capacity` ones, in less than linear time.
 
-    Most rows sit in a k-d tree; rows added since it was built are searched directly.
+    Most rows sit in a k-d tree; rows added since it was built are searched directly. Old rows leave when it is built
+    anew, after `REBUILD_AFTER` rows or after `capacity` if that is less.
     """
 
     REBUILD_AFTER = 512
 
     def __init__(self, capacity: int, dimension: int) -> None:
         self._history = History(capacity, dimension + 1)
+        self._rebuild_after = min(self.REBUILD_AFTER, capacity)
         self._index()
 
     def _index(self) -> None:
         self._rows = self._history.rows()
-        self._fresh = np.zeros((self.REBUILD_AFTER, self._rows.shape[1]))
+        self._fresh = np.zeros((self._rebuild_after, self._rows.shape[1]))
         self._n_fresh = 0
         self._tree = cKDTree(self._rows[:, :-1]) if len(self._rows) else None
 
@@ -64,7 +66,7 @@ class NearestReturn:
         self._history.append(row)
         self._fresh[self._n_fresh] = row
         self._n_fresh += 1
-        if self._n_fresh == self.REBUILD_AFTER:
+        if self._n_fresh == self._rebuild_after:
             self._index()
 
     def state_dict(self) -> State:

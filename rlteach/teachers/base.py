@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -40,6 +41,11 @@ HUGE = 1e300
 """Returns are clipped to this before they are scaled, so that no difference of two overflows."""
 
 
+def clipped(values: Array, low: float, high: float) -> Array:
+    """Return `np.clip(values, low, high)`, several times faster for the few values of one call."""
+    return np.asarray(np.minimum(np.maximum(values, low), high))
+
+
 class ReturnScale:
     """Maps returns to [0, 1]: by a known range, else by the 5 % and 95 % quantiles of the last 1000 returns."""
 
@@ -52,7 +58,7 @@ class ReturnScale:
     def see(self, returns: Array) -> None:
         """Take in finished returns."""
         if self.known is None:
-            self._recent.append(np.clip(returns[:, None], -HUGE, HUGE))
+            self._recent.append(clipped(returns[:, None], -HUGE, HUGE))
 
     def bounds(self) -> tuple[float, float]:
         """Return the returns that are mapped to 0 and to 1."""
@@ -68,7 +74,7 @@ class ReturnScale:
         """Scale returns of any shape, clipped to [0, 1]."""
         low, high = self.bounds()
         with np.errstate(over="ignore"):  # an overflow is clipped to 0 or 1 like any other return outside the bounds
-            return np.clip((np.clip(returns, -HUGE, HUGE) - low) / (high - low), 0.0, 1.0)
+            return clipped((clipped(returns, -HUGE, HUGE) - low) / (high - low), 0.0, 1.0)
 
     def state_dict(self) -> State:
         """Return the recent returns."""
@@ -120,7 +126,7 @@ class TaskTeacher(ABC):
     def propose(self, n: int) -> list[Lesson]:
         """Return `n` lessons whose tasks are elements of the task space."""
         points, origins = self._draw(n)
-        points = np.clip(points, 0.0, 1.0)
+        points = clipped(points, 0.0, 1.0)
         vectors = self.task_space.vectors_of_unit(points)
         lessons = []
         for point, vector, origin in zip(points, vectors, origins, strict=True):
@@ -142,7 +148,7 @@ class TaskTeacher(ABC):
             return
         tasks, returns, successes = (np.array(column, dtype=np.float64) for column in zip(*kept, strict=True))
         self.scale.see(returns)
-        self._learn(tasks, returns, np.clip(successes, 0.0, 1.0))
+        self._learn(tasks, returns, clipped(successes, 0.0, 1.0))
 
     def forget(self, lesson_ids: Iterable[int]) -> None:
         """Drop abandoned lessons."""
@@ -150,7 +156,7 @@ class TaskTeacher(ABC):
             self._issued.pop(lesson_id, None)
 
     def _usable(self, outcome: Outcome) -> bool:
-        if np.isfinite(outcome.ret) and np.isfinite(outcome.success):
+        if math.isfinite(outcome.ret) and math.isfinite(outcome.success):
             return True
         if self._ignored == 0:
             warnings.warn(

@@ -50,7 +50,7 @@ class FixedTasks:
     def observe(self, outcomes: Sequence[Outcome]) -> None:
         """Keep the outcomes of the first play of each task."""
         for outcome in outcomes:
-            if outcome.lesson_id < len(self.outcomes) and self.outcomes[outcome.lesson_id] is None:
+            if 0 <= outcome.lesson_id < len(self.outcomes) and self.outcomes[outcome.lesson_id] is None:
                 self.outcomes[outcome.lesson_id] = outcome
                 self._left -= 1
 

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import qmc
 
 from rlteach.task_space import TaskSpace
-from rlteach.teachers.base import Array, TaskTeacher, require
+from rlteach.teachers.base import Array, TaskTeacher, clipped, require
 
 EPSILON = 0.02
 """Floor inside the weight, so that tasks never solved and tasks always solved keep a small chance."""
@@ -94,7 +94,7 @@ class SuccessGuided(TaskTeacher):
         found: Any = cKDTree(self.points).query(self.points, k=neighbours + 1)
         self._neighbours = found[1][:, 1:]
         self._spacing = float(np.median(found[0][:, 1]))
-        self._continuous = np.array([p.levels == 0 for p in self.task_space.parameters], dtype=np.float64)
+        self._cell = self._spacing * np.array([p.levels == 0 for p in self.task_space.parameters], dtype=np.float64)
         self._successes = np.zeros(len(self.points))
         self._counts = np.zeros(len(self.points))
         self._cumulative = np.arange(1.0, len(self.points) + 1)
@@ -109,9 +109,8 @@ class SuccessGuided(TaskTeacher):
         points = self.rng.random((n, self.dimension))
         chosen = self.rng.random(n) >= self.uniform_share
         places = np.searchsorted(self._cumulative, self.rng.random(n) * self._cumulative[-1], side="right")
-        spread = (points - 0.5) * self._spacing * self._continuous
-        guided = self.points[np.minimum(places, len(self.points) - 1)] + spread
-        points = np.where(chosen[:, None], np.clip(guided, 0.0, 1.0), points)
+        guided = self.points[np.minimum(places, len(self.points) - 1)] + (points - 0.5) * self._cell
+        points = np.where(chosen[:, None], clipped(guided, 0.0, 1.0), points)
         return points, ["success_guided" if c else "success_guided/uniform" for c in chosen]
 
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:

@@ -1,0 +1,226 @@
+"""ToyCubes and the learner that grows on it, against the rule of Portelas et al. (2019) written out by hand."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rlteach_envs.toy_cubes import ToyCubes, ToyCubesBatch, dead_cubes, previous_neighbours
+
+import rlteach
+from rlteach.learners.synthetic import SyntheticLearner, practise
+from rlteach.teachers.fixed_tasks import FixedTasks
+
+
+class Pupil:
+    """The rule as published: competence per cube, one episode at a time."""
+
+    def __init__(self, dimensions: int, cubes: int) -> None:
+        self.dimensions, self.cubes = dimensions, cubes
+        self.competence = dict.fromkeys(itertools.product(range(cubes), repeat=dimensions), 0)
+
+    def episode(self, task: Any) -> float:
+        """Play one episode; return its return."""
+        index = tuple(min(int(x * self.cubes), self.cubes - 1) for x in task[: self.dimensions])
+        earlier = set()
+        for lowered in itertools.product((True, False), repeat=self.dimensions):
+            earlier.add(tuple(max(0, i - 1) if low else i for i, low in zip(index, lowered, strict=True)))
+        earlier.discard(index)
+        if index == (0,) * self.dimensions or any(self.competence[other] >= 75 for other in earlier):
+            self.competence[index] = min(100, self.competence[index] + 1)
+        return self.competence[index] / 100
+
+    def mastered(self) -> float:
+        return sum(value > 75 for value in self.competence.values()) / len(self.competence)
+
+
+def taught(tasks: list[Any], n_envs: int = 1, **kwargs: Any) -> tuple[SyntheticLearner, FixedTasks]:
+    """Return a learner that has played the tasks in order."""
+    teacher = FixedTasks(tasks)
+    venv = rlteach.attach(rlteach.make_vec_env("rlteach/ToyCubes-v0", n_envs, seed=0, env_kwargs=kwargs), teacher)
+    learner = SyntheticLearner("", venv)
+    learner.learn(len(tasks))
+    return learner, teacher
+
+
+@pytest.mark.parametrize(("dimensions", "cubes", "useless"), [(1, 7, 0), (2, 4, 0), (2, 4, 2), (3, 3, 0)])
+def test_competence_and_returns_follow_the_published_rule(dimensions: int, cubes: int, useless: int) -> None:
+    rng = np.random.default_rng(dimensions)
+    env = ToyCubesBatch(1, dimensions=dimensions, cubes=cubes, useless=useless)
+    tasks = []
+    for _ in range(1200):
+        # Mostly near the origin, so that some cubes are mastered, some half learned and some locked.
+        reach = rng.choice([1 / cubes, 2 / cubes, 1.0], p=[0.6, 0.2, 0.2])
+        tasks.append(np.concatenate([rng.uniform(0, reach, dimensions), rng.random(useless)]))
+    pupil = Pupil(dimensions, cubes)
+    expected = [pupil.episode(task.astype(np.float32)) for task in tasks]
+    learner, teacher = taught(tasks, dimensions=dimensions, cubes=cubes, useless=useless)
+    got = dict(zip(np.ndindex(*(cubes,) * dimensions), learner.competence, strict=True))
+    assert got == pupil.competence
+    assert {0, 100} <= set(got.values()) and len(set(got.values())) > 2
+    returns = [outcome.ret for outcome in teacher.outcomes if outcome is not None]
+    assert returns == pytest.approx(expected, abs=1e-6)
+    assert [o.success for o in teacher.outcomes if o is not None] == [float(value > 0.75) for value in expected]
+    assert env.skill_graph.n_skills == cubes**dimensions
+
+
+def test_ten_by_ten_cubes_need_7600_episodes_and_an_ideal_order_needs_no_more() -> None:
+    env = ToyCubesBatch(1)
+    nearest_first = sorted(range(100), key=lambda skill: sum(np.unravel_index(skill, (10, 10))))
+    tasks = [env.skill_graph.centre(skill) for skill in nearest_first for _ in range(76)]
+    assert len(tasks) == 7600
+    learner, _ = taught(tasks, n_envs=76)  # in each step every environment plays an episode, in order
+    assert (learner.competence == 76).all()
+    almost, backwards = np.zeros(100), np.zeros(100)
+    practise(almost, env.skill_graph.skill_of(np.array(tasks[:-1])), env.skill_graph, 1.0)
+    assert np.sum(almost > 75) == 99, "one episode fewer leaves one cube: 76 per cube are needed"
+    practise(backwards, env.skill_graph.skill_of(np.array(tasks[:75:-1])), env.skill_graph, 1.0)
+    assert (backwards == 0).all(), "nothing is learned before its previous neighbour"
+
+
+def test_the_previous_neighbours_are_those_of_the_paper() -> None:
+    assert previous_neighbours((0, 0)) == []
+    assert previous_neighbours((0, 3)) == [(0, 2)]
+    assert previous_neighbours((2, 3)) == [(1, 2), (1, 3), (2, 2)]
+    assert len(previous_neighbours((1, 1, 1))) == 7
+
+
+def test_a_neighbour_unlocks_at_75_and_counts_as_mastered_above_it() -> None:
+    origin, second = np.array([0.05, 0.05]), np.array([0.05, 0.15])
+    locked, _ = taught([origin] * 74 + [second] * 5)
+    unlocked, teacher = taught([origin] * 75 + [second] * 5)
+    assert locked.competence[1] == 0 and unlocked.competence[1] == 5
+    outcomes = [outcome for outcome in teacher.outcomes if outcome is not None]
+    assert outcomes[74].ret == pytest.approx(0.75) and outcomes[74].success == 0.0
+
+
+def test_the_primary_test_set_scores_the_share_of_live_cubes_mastered() -> None:
+    for kwargs, live in (({}, 100), ({"dead": 0.5}, 50), ({"rotation": 30.0}, 100), ({"useless": 3, "cubes": 4}, 16)):
+        env = ToyCubes(**kwargs)
+        assert list(env.test_sets) == ["cubes"] and len(env.test_sets["cubes"]) == live
+        assert all(env.task_space.contains(task) for task in env.test_sets["cubes"])
+        skills = env.skill_graph.skill_of(np.array(env.test_sets["cubes"]))
+        assert len(set(skills.tolist())) == live and (skills >= 0).all()
+
+
+def test_dead_cubes_learn_nothing_and_leave_every_live_one_learnable() -> None:
+    for dimensions, cubes, share in ((2, 10, 0.5), (3, 4, 0.3), (2, 5, 0.9)):
+        live = dead_cubes(dimensions, cubes, share)
+        assert live[0] and (~live).sum() <= int(share * cubes**dimensions)
+        assert (dead_cubes(dimensions, cubes, share) == live).all()
+        shape = (cubes,) * dimensions
+        reached = {(0,) * dimensions}
+        for index in sorted(np.ndindex(*shape), key=sum):
+            if live[np.ravel_multi_index(index, shape)] and reached & set(previous_neighbours(index)):
+                reached.add(index)
+        assert len(reached) == live.sum()
+    assert (~dead_cubes(2, 10, 0.5)).sum() == 50
+    assert dead_cubes(2, 10, 0.0).all()
+
+
+def test_an_episode_in_a_dead_cube_is_wasted() -> None:
+    env = ToyCubes(dead=0.5)
+    graph = env.skill_graph
+    dead = int(np.flatnonzero(~graph.live)[0])
+    middle = (np.array(np.unravel_index(dead, (10, 10))) + 0.5) / 10
+    assert graph.skill_of(middle[None]).tolist() == [-1]
+    learner, teacher = taught([np.array([0.05, 0.05])] * 80 + [middle] * 20, dead=0.5)
+    assert learner.competence[dead] == 0 and learner.competence[0] == 80
+    assert [outcome.ret for outcome in teacher.outcomes[80:] if outcome is not None] == [0.0] * 20
+
+
+def test_a_learner_can_master_every_live_cube() -> None:
+    env = ToyCubes(cubes=4, dead=0.4)
+    order = sorted(np.flatnonzero(env.skill_graph.live), key=lambda skill: sum(np.unravel_index(skill, (4, 4))))
+    learner, _ = taught([env.skill_graph.centre(int(s)) for s in order for _ in range(76)], cubes=4, dead=0.4)
+    assert (learner.competence[env.skill_graph.live] == 76).all()
+
+
+def test_useless_dimensions_change_nothing() -> None:
+    rng = np.random.default_rng(0)
+    tasks = [rng.uniform(0, 0.3, 2) for _ in range(1000)]
+    plain, _ = taught(tasks)
+    padded, _ = taught([np.concatenate([task, rng.random(4)]) for task in tasks], useless=4)
+    assert (plain.competence == padded.competence).all() and plain.competence.max() == 100
+    assert ToyCubes(useless=4).task_space.shape == (6,)
+
+
+@pytest.mark.parametrize("degrees", [1.0, 30.0, 45.0, 90.0, 200.0, -30.0])
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_rotated_grid_fits_into_the_box_and_its_map_has_an_inverse(degrees: float, dimensions: int) -> None:
+    graph = ToyCubes(rotation=degrees, dimensions=dimensions, cubes=5).skill_graph
+    corners = np.array(list(itertools.product((0.0, 1.0), repeat=dimensions)))
+    placed = np.array([graph._from_grid(corner) for corner in corners])
+    assert placed.min() > -1e-12 and placed.max() < 1 + 1e-12
+    assert min(placed[:, 0].min(), placed[:, 1].min()) == pytest.approx(0, abs=1e-12), "no larger than it must be"
+    points = np.random.default_rng(0).random((50, dimensions))
+    assert graph._to_grid(np.array([graph._from_grid(p) for p in points])) == pytest.approx(points, abs=1e-12)
+    centres = np.array([graph.centre(skill) for skill in range(graph.n_skills)])
+    assert graph.skill_of(centres).tolist() == list(range(graph.n_skills))
+    # A rotation keeps shapes: all neighbouring centres along the first axis are equally far apart.
+    gaps = np.linalg.norm(centres[5 ** (dimensions - 1) :] - centres[: -(5 ** (dimensions - 1))], axis=1)
+    assert gaps == pytest.approx(gaps[0])
+
+
+def test_a_rotation_turns_by_the_stated_angle_and_leaves_the_corners_infeasible() -> None:
+    graph = ToyCubes(rotation=30.0).skill_graph
+    direction = graph.centre(90) - graph.centre(0)  # along the first axis of the grid
+    assert np.rad2deg(np.arctan2(direction[1], direction[0])) == pytest.approx(30.0)
+    assert graph.skill_of(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])).tolist() == [-1] * 4
+    points = np.random.default_rng(0).random((20_000, 2))
+    expected = 1 / (np.cos(np.pi / 6) + np.sin(np.pi / 6)) ** 2
+    assert np.mean(graph.skill_of(points) >= 0) == pytest.approx(expected, abs=0.02)
+
+
+def test_the_return_carries_normal_noise_and_success_does_not() -> None:
+    env = ToyCubesBatch(2000, noise=0.2)
+    rng_free = []
+    for seed in range(5):
+        env.reset(seed=10_000 * seed)
+        _, rewards, terminations, truncations, infos = env.step(np.full((2000, 1), 0.7, np.float32))
+        rng_free.append(rewards - np.float64(np.float32(0.7)))
+        assert terminations.all() and not truncations.any() and not infos["is_success"].any()
+    noise = np.concatenate(rng_free)
+    assert noise.std() == pytest.approx(0.2, rel=0.03) and abs(noise.mean()) < 0.01
+    assert np.mean(np.abs(noise) < 0.2) == pytest.approx(0.683, abs=0.02)
+    quiet = ToyCubesBatch(3)
+    quiet.reset(seed=0)
+    claims = np.array([[0.2], [0.76], [1.0]], np.float32)
+    _, rewards, _, _, infos = quiet.step(claims)
+    assert (rewards == claims[:, 0].astype(np.float64)).all() and infos["is_success"].tolist() == [False, True, True]
+
+
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"dimensions": 3, "cubes": 5},
+    {"useless": 4},
+    {"dead": 0.5},
+    {"rotation": 30.0},
+    {"dimensions": 1, "cubes": 2},
+]
+BUILT = [ToyCubesBatch(1, **kwargs) for kwargs in VARIANTS]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.floats(0, 1), st.integers(0, 2**32), st.sampled_from(BUILT))
+def test_the_oracle_stays_in_learnable_cubes_for_any_progress(progress: float, seed: int, env: ToyCubesBatch) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(5):
+        task = env.oracle_window(progress, rng)
+        assert env.task_space.contains(task)
+        assert env.skill_graph.skill_of(task[None])[0] >= 0
+
+
+def test_the_oracle_goes_from_the_origin_to_everything() -> None:
+    env = ToyCubesBatch(1)
+    rng = np.random.default_rng(0)
+
+    def skills(progress: float) -> set[int]:
+        tasks = np.array([env.oracle_window(progress, rng) for _ in range(3000)])
+        return set(env.skill_graph.skill_of(tasks).tolist())
+
+    assert skills(0.0) == {0, 1, 10}
+    assert {sum(np.unravel_index(skill, (10, 10))) for skill in skills(0.5)} == {8, 9, 10}
+    assert skills(1.0) == set(range(100))

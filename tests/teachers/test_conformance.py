@@ -1,0 +1,120 @@
+"""Every registered teacher keeps the promises of the protocol, whatever it observes."""
+
+import math
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlteach.lesson import Outcome
+from rlteach.registry import entries
+from rlteach.task_space import TaskSpace
+from rlteach.teachers.base import make_teacher
+from rlteach.teachers.compose import Compose
+from rlteach.testing.teachers import SPACES, check_teacher
+from tests.teachers.test_compose import Part
+
+REGISTERED = [name for name, entry in entries("teacher").items() if entry.package == "rlteach"]
+
+SMALL = {
+    "alp_gmm": {"fit_every": 60, "max_components": 3, "history": 600},
+    "covar_gmm": {"fit_every": 60, "max_components": 3},
+    "frontier": {"warm_up": 60, "refit_every": 60, "candidates": 128, "trees": 3, "window": 120},
+    "success_guided": {"candidates": 32},
+}
+"""Smaller than by default, so that a short session reaches several fits and fills every buffer."""
+
+TINY = {
+    "alp_gmm": {"fit_every": 8, "max_components": 3, "history": 12},
+    "covar_gmm": {"fit_every": 8, "max_components": 3},
+    "frontier": {"warm_up": 10, "refit_every": 8, "candidates": 16, "trees": 2, "window": 20, "min_leaf": 1},
+    "success_guided": {"candidates": 16, "refresh_every": 3},
+}
+
+
+def window_of(space, progress, rng):
+    return space.from_unit((0.1 + 0.9 * progress) * rng.random(space.dimension))
+
+
+def make(space, *, seed, name, **hyperparameters):
+    """Build a registered teacher, with what it cannot do without."""
+    space = TaskSpace.of(space)
+    if name == "oracle":
+        hyperparameters["oracle_window"] = partial(window_of, space)
+    elif name == "replay":
+        hyperparameters["lessons"] = [space.to_mapping(task) for task in space.test_set(100, seed=0)]
+    return make_teacher(name, space, seed=seed, **hyperparameters)
+
+
+def composed(space, *, seed):
+    return Compose(Part("start", 1000), make(space, seed=seed, name="success_guided"))
+
+
+def faults(findings):
+    return [f"{finding.name}: {finding.detail}" for finding in findings if finding.ok is False]
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_every_registered_teacher_passes_the_checks(name):
+    findings = check_teacher(partial(make, name=name, **SMALL.get(name, {})), episodes=220)
+    assert faults(findings) == []
+    assert [f.name for f in findings if f.ok is None] == (["seeds"] if name == "replay" else [])
+    warned = {finding.name: finding.detail for finding in findings if "warned" in finding.detail}
+    assert list(warned) == ["returns that are not finite"]
+    assert "warned 2 times" in warned["returns that are not finite"]  # one for each of two teachers
+
+
+def test_a_composition_passes_the_checks():
+    assert faults(check_teacher(composed, episodes=100)) == []
+
+
+@pytest.mark.parametrize("name", ["alp_gmm", "covar_gmm", "frontier"])
+def test_fitting_teachers_stay_in_a_space_of_fifty_dimensions_with_their_own_settings(name):
+    space = TaskSpace.of(SPACES["50-D Box"])
+    teacher = make(space, seed=0, name=name)
+    for _ in range(13):
+        lessons = teacher.propose(20)
+        teacher.observe([Outcome(lesson.id, lesson.task[0], 0.0, 1, 0.0, True) for lesson in lessons])
+    assert {lesson.origin for lesson in lessons} <= {"alp_gmm/bootstrap", "covar_gmm/bootstrap", "frontier/forest", "frontier/uniform"}
+    lessons = teacher.propose(100)
+    assert all(space.contains(lesson.task) for lesson in lessons)
+    assert not any(lesson.origin.endswith(("bootstrap", "warm-up")) for lesson in lessons)
+
+
+# -- whatever is observed ----------------------------------------------------------------------------------------------
+
+NUMBERS = st.floats() | st.sampled_from([0.0, 1.0, -1.0, math.nan, math.inf, 1.7e308, -1.7e308, 5e-324])
+OUTCOMES = st.lists(st.tuples(NUMBERS, NUMBERS, st.booleans()), min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(space=st.sampled_from(sorted(SPACES)), observed=OUTCOMES, seed=st.integers(0, 3))
+def test_lessons_stay_in_their_space_whatever_is_observed(name, space, observed, seed):
+    tasks = TaskSpace.of(SPACES[space])
+    teacher = make(tasks, seed=seed, name=name, **TINY.get(name, {}))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* ignores outcomes that are not finite", RuntimeWarning)
+        for ret, success, heard in observed:
+            lessons = teacher.propose(2)
+            teacher.observe([Outcome(lesson.id, ret, ret, 1, success, heard) for lesson in lessons[: 1 + heard]])
+    lessons = teacher.propose(20)
+    assert len(lessons) == 20 and all(tasks.contains(lesson.task) for lesson in lessons)
+    assert np.isfinite([tasks.to_vector(lesson.task) for lesson in lessons]).all()
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(low=st.floats(-1e12, 1e12), width=st.floats(1e-6, 1e12), returns=st.lists(st.floats(-1e9, 1e9), min_size=25, max_size=25))
+def test_lessons_stay_in_boxes_of_any_place_and_width(name, low, width, returns):
+    high = max(low + width, float(np.nextafter(low, np.inf)))
+    tasks = TaskSpace.of(Box(np.array([low, 0.0]), np.array([high, 1.0]), dtype=np.float64))
+    teacher = make(tasks, seed=0, name=name, **TINY.get(name, {}))
+    for ret in returns:
+        (lesson,) = teacher.propose(1)
+        assert tasks.contains(lesson.task)
+        teacher.observe([Outcome(lesson.id, ret, ret, 1, float(ret > 0), True)])
