@@ -151,7 +151,7 @@ class StumpTracks(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             raise ValueError(f"render_mode = {render_mode!r} must be None or 'rgb_array'")
         self.body, self.horizon, self.render_mode = body, horizon, render_mode
         self._ranges = _ranges(parameters)
-        self._stds = {
+        self._stds: dict[str, Any] = {
             "height_std": height_std,
             "width_std": width_std,
             "rotation_std": rotation_std,
