@@ -17,10 +17,10 @@ PPO = {
     "batch_size": 512,
     "n_epochs": 6,
     "learning_rate": 1e-3,
-    "gamma": 0.98,
+    "gamma": 0.99,
     "gae_lambda": 0.95,
     "clip_range": 0.2,
-    "ent_coef": 0.0,
+    "ent_coef": 0.01,
     "policy_kwargs": {"log_std_init": -0.5},
 }
 
@@ -54,18 +54,16 @@ BENCHMARKS = [
             ),
             "small": Profile(steps=1_500_000, seeds=2, arms=("uniform", "frontier"), publish=False),
             "long": Profile(steps=5_000_000, seeds=3, arms=("uniform", "alp_gmm", "frontier"), publish=True),
-            "paper": Profile(
-                steps=20_000_000, seeds=32, publish=True, overrides={"env.id": "rlteach/StumpTracks-v0"}
-            ),
+            "paper": Profile(steps=20_000_000, seeds=32, publish=True, overrides={"env.id": "rlteach/StumpTracks-v0"}),
         },
         tuning=Tuning(
             settings=[
                 {"learner.kwargs.gamma": 0.98, "learner.kwargs.ent_coef": 0.0},
                 {"learner.kwargs.gamma": 0.99, "learner.kwargs.ent_coef": 0.0},
-                {"learner.kwargs.gamma": 0.98, "learner.kwargs.ent_coef": 0.01},
-                {"learner.kwargs.gamma": 0.98, "learner.kwargs.ent_coef": 0.03},
+                {"learner.kwargs.gamma": 0.99, "learner.kwargs.ent_coef": 0.01},
+                {"learner.kwargs.gamma": 0.99, "learner.kwargs.ent_coef": 0.03},
             ],
-            steps=2_000_000,
+            steps=1_000_000,
             seeds=(1000,),
         ),
     )
