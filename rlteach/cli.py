@@ -137,14 +137,18 @@ class ReportCommand:
     """Results directory."""
     output: Path | None = None
     """HTML file; report.html in the directory by default."""
+    figures: bool = False
+    """Also write curves.png and scores.png into the directory."""
     force: bool = False
     """Mix environment or package versions."""
 
     def __call__(self) -> int:
         """Do it; return the exit code."""
-        from rlteach.report.html import write_report
+        from rlteach.report import html
 
-        print(write_report(self.directory, self.output, force=self.force))
+        print(html.write_report(self.directory, self.output, force=self.force))
+        for path in html.write_figures(self.directory, force=self.force) if self.figures else ():
+            print(path)
         return 0
 
 
@@ -285,7 +289,10 @@ def _overrides(items: Sequence[str]) -> dict[str, Any]:
         key, separator, value = item.partition("=")
         if not separator:
             raise InvalidValue(f"--set takes key=value, not {item!r}")
-        overrides[key] = yaml.safe_load(value)
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InvalidValue(f"--set {item}: {value!r} is not valid YAML: {error}") from None
     return overrides
 
 
@@ -386,7 +393,10 @@ def _run_benchmark(benchmark: Benchmark, options: Bench, script: Path) -> int:
     known = {arm.label: arm for arm in benchmark.arms}
     for label in options.arms:
         bench.choose(known, label, "arm")
-    profile = replace(profile, arms=options.arms or profile.arms, seeds=options.seeds or profile.seeds)
+    seeds = profile.seeds if options.seeds is None else options.seeds
+    if seeds < 1:
+        raise InvalidValue(f"seeds = {seeds} must be at least 1")
+    profile = replace(profile, arms=options.arms or profile.arms, seeds=seeds)
     cells = bench.tuning_cells(benchmark) if options.tune else bench.cells_of(benchmark, profile)
     home = script.parent / "results" if profile.publish or options.tune else Path("runs")
     name = f"{benchmark.name}_tuning" if options.tune else benchmark.name

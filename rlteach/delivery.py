@@ -781,10 +781,21 @@ def make_vec_env(
         venv = BatchVecEnv(environments.build_batch(env, n_envs, **kwargs))
     else:
         makers: list[Callable[[], gym.Env[Any, Any]]] = [partial(_lesson_env, env, kwargs) for _ in range(n_envs)]
-        venv = SubprocVecEnv(makers) if vec == "subproc" else DummyVecEnv(makers)
+        venv = _subproc(makers) if vec == "subproc" else DummyVecEnv(makers)
     if seed is not None:
         venv.seed(seed)
     return venv
+
+
+def _subproc(makers: list[Callable[[], gym.Env[Any, Any]]]) -> SubprocVecEnv:
+    try:
+        return SubprocVecEnv(makers)
+    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+        makers[0]().close()  # what the constructor refused in a worker, it refuses here, where it can be told
+        raise EnvironmentFault(
+            "a worker process is gone before its environment was built: killed or crashed. "
+            "What it printed stands above; vec='dummy' runs the environments in this process."
+        ) from error
 
 
 def _lesson_env(env: environments.EnvLike, kwargs: Mapping[str, Any]) -> LessonEnv:

@@ -25,6 +25,9 @@ from rlteach.errors import MissingCapability, UnknownName, UserError, did_you_me
 
 EnvLike: TypeAlias = str | Callable[..., gym.Env[Any, Any]]
 
+REFUSALS = (TypeError, ValueError, AssertionError)
+"""What a constructor raises that does not like its arguments."""
+
 TASK_RECIPE = """
 class MyEnv(gymnasium.Env):
     task_space = gymnasium.spaces.Dict(height=gymnasium.spaces.Box(0.0, 3.0, shape=()))
@@ -59,8 +62,8 @@ def find_spec(env: str) -> gym.envs.registration.EnvSpec:
     if module:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(f"cannot import {module!r} for the environment {env!r}: {error}") from error
+        except Exception as error:  # importing runs code of the user's own
+            raise UserError(f"cannot import {module!r} for the environment {env!r}: {_cause(error)}") from error
     if env_id not in gym.registry:
         faults = load_plugins()
         if env_id not in gym.registry:
@@ -103,8 +106,8 @@ def build(env: EnvLike, **kwargs: Any) -> gym.Env[Any, Any]:
             built: gym.Env[Any, Any] = _class_in_file(env)(**kwargs)
             return built
         return gym.make(find_spec(env), **kwargs)
-    except TypeError as error:
-        raise UserError(f"cannot build {label(env)} with {kwargs}: {error}") from error
+    except REFUSALS as error:
+        raise _refused(env, kwargs, error) from error
 
 
 def has_batch_form(env: EnvLike) -> bool:
@@ -121,8 +124,12 @@ def build_batch(env: str, num_envs: int, **kwargs: Any) -> gym.vector.VectorEnv[
     """Build the native batch form."""
     try:
         return gym.make_vec(find_spec(env), num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs)
-    except TypeError as error:
-        raise UserError(f"cannot build {label(env)} with {kwargs}: {error}") from error
+    except REFUSALS as error:
+        raise _refused(env, kwargs, error) from error
+
+
+def _refused(env: EnvLike, kwargs: dict[str, Any], error: Exception) -> UserError:
+    return error if isinstance(error, UserError) else UserError(f"cannot build {label(env)} with {kwargs}: {error}")
 
 
 def capability(env: Any, name: str, default: Any = None) -> Any:
@@ -153,11 +160,18 @@ def _class_in_file(env: str) -> Any:
     path = Path(path_text).expanduser().resolve()
     if not path.is_file():
         raise UserError(f"there is no file {path} (from {env!r}, which reads as file.py:Class)")
-    module = _load_file(path)
+    try:
+        module = _load_file(path)
+    except Exception as error:  # importing runs code of the user's own
+        raise UserError(f"cannot import {path} (from {env!r}): {_cause(error)}") from error
     if not hasattr(module, name):
         classes = [key for key, value in vars(module).items() if isinstance(value, type)]
         raise UserError(f"{path} has no {name!r}.{did_you_mean(name, classes)}")
     return getattr(module, name)
+
+
+def _cause(error: Exception) -> str:
+    return str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -87,6 +87,7 @@ class TaskSpace:
         self.high = np.array([p.high for p in self.parameters])
         self._levels = np.array([p.levels for p in self.parameters])
         self._integer = self._levels > 0
+        self._has_levels = bool(self._integer.any())
         self._narrow = [leaf for leaf in self._leaves if leaf.space.dtype in (np.float16, np.float32)]
 
     @classmethod
@@ -154,13 +155,15 @@ class TaskSpace:
             with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
                 for leaf in self._narrow:  # 0.1 lies inside a float32 Box that starts at 0.1
                     vector[leaf.columns] = vector[leaf.columns].astype(leaf.space.dtype)
-        with np.errstate(invalid="ignore"):
-            wrong = ~((vector >= self.low) & (vector <= self.high)) | (self._integer & (vector != np.round(vector)))
-        if wrong.any():
+        inside = (vector >= self.low) & (vector <= self.high)
+        if self._has_levels:
+            with np.errstate(invalid="ignore"):
+                inside &= ~self._integer | (vector == np.round(vector))
+        if not inside.all():
             faults = [
                 f"{p.name} = {value:g} is not {'a whole number ' if p.levels else ''}in [{p.low:g}, {p.high:g}]"
-                for p, value, bad in zip(self.parameters, vector, wrong, strict=True)
-                if bad
+                for p, value, good in zip(self.parameters, vector, inside, strict=True)
+                if not good
             ]
             raise InvalidValue(f"task outside its space: {'; '.join(faults)}")
         return vector
@@ -204,10 +207,10 @@ class TaskSpace:
         """Map points of the unit cube (..., dimension) to vectors in real units, inside the bounds."""
         array = np.asarray(points, dtype=np.float64)
         real = self.low + array * (self.high - self.low)
-        if self._integer.any():
+        if self._has_levels:
             whole = self.low + np.minimum(np.floor(array * self._levels), self._levels - 1)
             real = np.where(self._integer, whole, real)
-        return np.asarray(np.clip(real, self.low, self.high))
+        return np.asarray(np.minimum(np.maximum(real, self.low), self.high))  # np.clip takes four times as long
 
     def to_unit(self, task: Any) -> Vector:
         """Return the place of a task in the unit cube, shape (dimension,)."""

@@ -90,6 +90,18 @@ def time_table(names: list[str], dimensions: list[int], batches: list[int], epis
                 runs.append(1e6 * (spent / episodes - 2 * clock() / batch))
             cells.append(f"{statistics.median(runs):.0f}")
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    print(f"\nyardstick on this machine, now: gymnasium's Box.sample takes {yardstick():.0f} us")
+
+
+def yardstick() -> float:
+    """Return the processor time of `Box.sample`, in us, by which tables of busy and idle machines can be compared."""
+    space, runs = Box(0.0, 1.0, (2,), np.float32), []
+    for _ in range(15):
+        start = time.process_time()
+        for _ in range(1000):
+            space.sample()
+        runs.append(1e3 * (time.process_time() - start))
+    return statistics.median(runs)
 
 
 def resident_kib() -> int:

@@ -13,16 +13,18 @@ ones are resumed, and a failed one stops nobody else.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import rlteach
-from rlteach.errors import ConfigError, InvalidValue, RlteachError, UserError, did_you_mean
+from rlteach.errors import ConfigError, InvalidValue, RlteachError, RunDirectoryError, UserError, did_you_mean
 from rlteach.experiment import config as configuration
 from rlteach.experiment.config import RunConfig, env_version
 from rlteach.experiment.files import csv_text, locked, read_json, read_rows, write_atomically, write_json
@@ -216,7 +218,10 @@ def bench(
         last_k: Overrides the benchmark's.
     """
     path = Path(directory)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as refusal:
+        raise RunDirectoryError(f"cannot make the results directory {path}: {refusal.strerror}") from refusal
     _write_benchmark(benchmark, cells, path, command, last_k)
     finished = finished_hashes(path)
     report = Report()
@@ -226,11 +231,14 @@ def bench(
     show = _SweepLine(len(waiting), report)
     show.say(f"{benchmark.name}: {len(waiting)} of {len(cells)} runs to do, {jobs} at a time, into {path}")
     for wave in ([c for c in waiting if not c.after], [c for c in waiting if c.after]):
-        for cell, error in _play_all(wave, path / "runs", jobs):
+        orphans = [cell for cell in wave if cell.after in report.failed]
+        ready = [cell for cell in wave if cell.after not in report.failed]
+        without_lessons = ((cell, f"the run whose lessons it replays failed: {cell.after}") for cell in orphans)
+        for cell, fault in itertools.chain(without_lessons, _play_all(ready, path / "runs", jobs)):
+            error = fault or _collected(path, cell)
             if error:
                 report.failed[cell.config.run_id()] = error
             else:
-                collect(path, [cell])
                 report.done += 1
             show.update(cell, error)
     show.close()
@@ -247,27 +255,32 @@ def _with_sources(waiting: Sequence[Cell], cells: Sequence[Cell], path: Path) ->
 
 
 def _play_all(cells: Sequence[Cell], runs: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
-    """Play cells in worker processes; a cell whose worker dies twice counts as failed."""
-    from joblib import Parallel, delayed
+    """Play cells in worker processes; a cell whose worker dies twice, the second time alone, counts as failed."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     pending = {cell.config.run_id(): cell for cell in cells}
-    deaths: dict[str, int] = {}
     while pending:
-        batch = list(pending.values())
-        if jobs == 1:
-            results: Any = (play_cell(cell, runs) for cell in batch)
-        else:
-            parallel = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered")
-            results = parallel(delayed(play_cell)(cell, runs, parent=os.getpid()) for cell in batch)
         try:
-            for run_id, error in results:
+            for run_id, error in _results(list(pending.values()), runs, jobs):
                 yield pending.pop(run_id), error
         except TerminatedWorkerError:
-            for run_id in [run_id for run_id in pending if _was_running(runs / run_id)]:
-                deaths[run_id] = deaths.get(run_id, 0) + 1
-                if deaths[run_id] >= 2:
-                    yield pending.pop(run_id), "its process was killed twice (out of memory?)"
+            # All workers go down with the one that was killed, so those that were running play again, each alone.
+            suspects = [run_id for run_id in pending if _was_running(runs / run_id)] or list(pending)[:1]
+            for run_id in suspects:
+                message = "its process was killed twice (out of memory?)"
+                with suppress(TerminatedWorkerError):
+                    [(_, message)] = _results([pending[run_id]], runs, jobs)
+                yield pending.pop(run_id), message
+
+
+def _results(cells: Sequence[Cell], runs: Path, jobs: int) -> Iterator[tuple[str, str]]:
+    from joblib import Parallel, delayed
+
+    if jobs == 1:
+        return (play_cell(cell, runs) for cell in cells)
+    parallel = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered")
+    results: Iterator[tuple[str, str]] = parallel(delayed(play_cell)(cell, runs, parent=os.getpid()) for cell in cells)
+    return results
 
 
 def _was_running(path: Path) -> bool:
@@ -351,6 +364,16 @@ def rows_of(cell: Cell, run_directory: Path) -> list[dict[str, Any]]:
         row |= {key: record[key] for key in ("step", "episodes", "cpu_s", "steps_learner", "steps_teacher")}
         rows.append(row | {name: f"{value:.6g}" for name, value in record["metrics"].items()})
     return rows
+
+
+def _collected(path: Path, cell: Cell) -> str:
+    """Write down what a finished run measured; return an error message, empty when all went well."""
+    try:
+        collect(path, [cell])
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        directory = path / "runs" / cell.config.run_id()
+        return f"its run directory is damaged ({error}); remove {directory} to run it again"
+    return ""
 
 
 def collect(path: Path, cells: Sequence[Cell]) -> None:

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import rlteach
 from rlteach import environments, registry
-from rlteach.errors import ConfigError, UserError, did_you_mean
+from rlteach.errors import ConfigError, InvalidValue, UserError, did_you_mean
 from rlteach.learners import learner_faults
-from rlteach.teachers.base import hyperparameter_faults
+from rlteach.teachers.base import teacher_faults
 
 SCHEMA = 1
 
@@ -161,8 +161,13 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> RunCon
         if data is None:
             raise UserError(f"{file} defines no CONFIG (a RunConfig or a dict)")
         plain = data.model_dump(mode="json") if isinstance(data, RunConfig) else data
+        if not isinstance(plain, Mapping):
+            raise UserError(f"CONFIG in {file} must be a RunConfig or a dict, not {type(plain).__name__}")
         return parse(merge(plain, overrides or {}), where=str(file))
-    text = file.read_text(encoding="utf-8")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {file}: {error}") from None
     try:
         data = yaml.safe_load(text)
         lines = dict(_key_lines(yaml.compose(text, Loader=yaml.SafeLoader)))
@@ -179,7 +184,10 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, An
     for key, value in overrides.items():
         head, _, rest = key.partition(".")
         if rest:
-            merged[head] = merge(merged.get(head) or {}, {rest: value})
+            inner = merged.get(head)
+            if inner is not None and not isinstance(inner, Mapping):
+                raise InvalidValue(f"cannot set {key}: {head} = {inner!r} is no mapping")
+            merged[head] = merge(inner or {}, {rest: value})
         elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = merge(merged[key], value)
         else:
@@ -222,23 +230,34 @@ def _name_faults(config: RunConfig) -> Sequence[str]:
     except UserError as error:
         faults.append(f"env.id: {error}")
     try:
-        cls = registry.load("teacher", config.teacher.name)
-        faults += [f"teacher: {f}" for f in hyperparameter_faults(cls, config.teacher.kwargs, reserved=["task_space"])]
+        faults += [f"teacher: {fault}" for fault in teacher_faults(config.teacher.name, config.teacher.kwargs)]
     except UserError as error:
         faults.append(f"teacher.name: {error}")
     learner = learner_faults(config.learner.name, config.learner.kwargs)
     faults += [f"learner: {fault}" for fault in learner]
     kwargs = config.learner.kwargs
-    rollout = kwargs.get("n_steps", 2048) * config.env.n_envs
-    if not learner and _is_on_policy(config.learner.name) and kwargs.get("batch_size", 64) > rollout:
-        faults.append(
-            f"learner.kwargs.batch_size = {kwargs['batch_size']} is larger than a rollout "
-            f"(n_steps {kwargs.get('n_steps', 2048)} x n_envs {config.env.n_envs} = {rollout})"
-        )
+    if not learner and _is_on_policy(config.learner.name):
+        faults += _rollout_faults(kwargs, config.env.n_envs)
     gamma = kwargs.get("gamma", 0.99)
     if not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
         faults.append(f"learner.kwargs.gamma = {gamma!r} must lie in [0, 1]")
     return faults
+
+
+def _rollout_faults(kwargs: Mapping[str, Any], n_envs: int) -> list[str]:
+    n_steps, batch_size = kwargs.get("n_steps", 2048), kwargs.get("batch_size", 64)
+    sizes = {"n_steps": n_steps, "batch_size": batch_size}
+    wrong = [
+        f"learner.kwargs.{name} = {size!r} must be a whole number of at least 1"
+        for name, size in sizes.items()
+        if not isinstance(size, int) or size < 1
+    ]
+    if wrong or batch_size <= n_steps * n_envs:
+        return wrong
+    return [
+        f"learner.kwargs.batch_size = {batch_size} is larger than a rollout "
+        f"(n_steps {n_steps} x n_envs {n_envs} = {n_steps * n_envs})"
+    ]
 
 
 def _is_on_policy(learner: str) -> bool:

@@ -19,7 +19,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -116,7 +115,11 @@ def resume(directory: str | Path, *, quiet: bool = False, stop: Callable[[], boo
     path = Path(directory)
     if not path.is_dir():
         raise RunDirectoryError(f"there is no run directory {path}; `rlteach run CONFIG` starts one")
-    meta = read_json(path / "meta.json")
+    if not (path / "meta.json").exists():
+        raise RunDirectoryError(
+            f"{path} holds no run that was begun (no meta.json); `rlteach run CONFIG --out {path}` begins one"
+        )
+    meta = _read_meta(path)
     if meta.get("schema") != SCHEMA:
         raise RunDirectoryError(
             f"{path} has schema {meta.get('schema')!r}; this version of rlteach reads schema {SCHEMA}"
@@ -130,7 +133,7 @@ def _prepare_directory(run_config: RunConfig, path: Path) -> Result | None:
     except OSError as error:
         raise RunDirectoryError(f"cannot make the run directory {path}: {error.strerror}") from error
     if (path / "meta.json").exists():
-        meta = read_json(path / "meta.json")
+        meta = _read_meta(path)
         if meta.get("config_hash") != run_config.digest():
             raise RunDirectoryError(
                 f"{path} holds a run of another configuration, environment version or rlteach "
@@ -141,11 +144,27 @@ def _prepare_directory(run_config: RunConfig, path: Path) -> Result | None:
             return Result(path, done["metrics"], done["cpu_s"])
         (path / "FAILED").unlink(missing_ok=True)
         return None
-    if any(path.iterdir()):
+    if not _is_ours(path, run_config):
         raise RunDirectoryError(f"{path} is not empty and holds no meta.json; choose another directory")
     write_atomically(path / "config.yaml", run_config.to_yaml())
     write_json(path / "meta.json", _meta(run_config))
     return None
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    meta = read_json(path / "meta.json")
+    if not isinstance(meta, dict):
+        raise RunDirectoryError(f"{path / 'meta.json'} is damaged: it holds no mapping; choose another directory")
+    return meta
+
+
+def _is_ours(path: Path, run_config: RunConfig) -> bool:
+    """Tell whether a directory without meta.json is empty, or was left by a kill between its first two files."""
+    begun = path / "config.yaml"
+    leftovers = {*path.glob(".config.yaml.*.tmp"), *path.glob(".meta.json.*.tmp")}
+    if begun.is_file() and begun.read_bytes() == run_config.to_yaml().encode():
+        leftovers.add(begun)
+    return set(path.iterdir()) == leftovers
 
 
 def _meta(run_config: RunConfig) -> dict[str, Any]:
@@ -291,8 +310,13 @@ class _Training:
         """Close environments and files; safe to call twice."""
         self.progress.close()
         while self._open:
-            with suppress(OSError, EOFError):  # a VecEnv whose worker was killed cannot be told to close
-                self._open.pop().close()
+            part = self._open.pop()
+            try:
+                part.close()
+            except (OSError, EOFError):  # a VecEnv whose worker was killed cannot be told to close
+                for process in getattr(part, "processes", ()):
+                    process.terminate()
+                    process.join()
 
 
 class _Named:

@@ -8,7 +8,6 @@ Run directories add what each teacher proposed and what its learner mastered; wh
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
@@ -24,7 +23,6 @@ from rlteach.report.tables import Table, body, header, make_table, short_count
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DOTS_PER_INCH = 120
 CURVES = 4
 """Metrics that get learning curves; the tables show all of them."""
 
@@ -73,6 +71,27 @@ def write_report(directory: str | Path, output: str | Path | None = None, *, for
         raise RunDirectoryError(f"cannot write {path}: there is no directory {path.parent}")
     write_atomically(path, page(results))
     return path
+
+
+def write_figures(directory: str | Path, *, force: bool = False) -> list[Path]:
+    """Write learning curves and the score of every run in the primary metric as PNG files; return where they are.
+
+    Args:
+        directory: Results directory; `curves.png` and `scores.png` go there.
+        force: Compare runs of different versions all the same.
+
+    Raises:
+        RunDirectoryError: When the results are damaged or mixed, or a file cannot be written.
+        MissingExtra: When matplotlib is not installed.
+    """
+    results = load_results(directory, force=force)
+    drawn = {
+        "curves.png": figures.learning_curves(results, results.benchmark.primary),
+        "scores.png": figures.score_dots(results),
+    }
+    for name, figure in drawn.items():
+        write_atomically(Path(directory) / name, figures.png(figure))
+    return [Path(directory) / name for name in drawn]
 
 
 def page(results: Results) -> str:
@@ -282,14 +301,8 @@ _SECTIONS = (_summary, _tables, _scores, _curricula, _settings, _origin, _run_li
 
 
 def _image(figure: Figure, text: str) -> str:
-    """Return a figure as an image inside the page: a PNG with a palette, a third of the size of a true-colour one."""
-    from PIL import Image
-
-    raw, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(raw, format="png", dpi=DOTS_PER_INCH)
-    picture = Image.open(raw).convert("RGB")
-    picture.quantize(256).save(small, format="png", optimize=True)
-    data = base64.b64encode(small.getvalue()).decode("ascii")
-    alt, (width, height) = escape(text), picture.size
-    source = f"data:image/png;base64,{data}"
+    """Return a figure as an image inside the page."""
+    data = figures.png(figure)
+    alt, (width, height) = escape(text), figures.png_size(data)
+    source = f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
     return f'<figure><img src="{source}" alt="{alt}" width="{width}" height="{height}"></figure>'

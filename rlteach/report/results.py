@@ -189,7 +189,9 @@ def load_results(directory: str | Path, *, force: bool = False) -> Results:
         raise RunDirectoryError(f"there is no results directory {path}; `rlteach bench SCRIPT` makes one")
     for name in ("benchmark.json", "runs.csv"):
         if not (path / name).is_file():
-            raise RunDirectoryError(f"{path} has no {name}; `rlteach bench SCRIPT --out {path}` writes it")
+            inside = ", ".join(str(found.parent) for found in sorted(path.glob(f"*/{name}")))
+            hint = f"there are results in {inside}" if inside else f"`rlteach bench SCRIPT --out {path}` writes it"
+            raise RunDirectoryError(f"{path} has no {name}; {hint}")
     benchmark = _benchmark(path / "benchmark.json")
     evaluations = _evaluations(path / "runs.csv")
     runs, unfinished = [], []

@@ -39,7 +39,7 @@ class NearestReturn:
 
     def _index(self) -> None:
         self._rows = self._history.rows()
-        self._fresh = np.zeros((self._rebuild_after, self._rows.shape[1]))
+        self._fresh = np.zeros((self._rows.shape[1], self._rebuild_after))
         self._n_fresh = 0
         self._tree = cKDTree(self._rows[:, :-1]) if len(self._rows) else None
 
@@ -53,18 +53,18 @@ class NearestReturn:
             distance, nearest = self._tree.query(task)
             best, ret = float(distance) ** 2, self._rows[int(nearest), -1]
         if self._n_fresh:
-            fresh = self._fresh[: self._n_fresh]
-            squared = ((fresh[:, :-1] - task) ** 2).sum(axis=1)
+            fresh = self._fresh[:, : self._n_fresh]
+            squared = ((fresh[:-1] - task[:, None]) ** 2).sum(axis=0)
             place = int(squared.argmin())
             if squared[place] < best:
-                ret = fresh[place, -1]
+                ret = fresh[-1, place]
         return float(ret)
 
     def add(self, task: Array, ret: float) -> None:
         """Remember a task and its raw return."""
         row = np.append(task, ret)
         self._history.append(row)
-        self._fresh[self._n_fresh] = row
+        self._fresh[:, self._n_fresh] = row
         self._n_fresh += 1
         if self._n_fresh == self._rebuild_after:
             self._index()
@@ -80,7 +80,7 @@ class NearestReturn:
         self._tree = cKDTree(self._rows[:, :-1]) if len(self._rows) else None
         self._n_fresh = int(state["fresh"])
         if self._n_fresh:
-            self._fresh[: self._n_fresh] = self._history.rows()[-self._n_fresh :]
+            self._fresh[:, : self._n_fresh] = self._history.rows()[-self._n_fresh :].T
 
 
 class ALPGMM(TaskTeacher):

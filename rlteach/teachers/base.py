@@ -17,7 +17,7 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, TypeAlias
 
@@ -46,6 +46,14 @@ def clipped(values: Array, low: float, high: float) -> Array:
     return np.asarray(np.minimum(np.maximum(values, low), high))
 
 
+def quantile(ordered: Array, share: float) -> float:
+    """Return `np.quantile(ordered, share)` of an ascending array, bit for bit, in a fraction of its time."""
+    place = (len(ordered) - 1) * share
+    below = math.floor(place)
+    a, b, t = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)]), place - below
+    return a + (b - a) * t if t < 0.5 else b - (b - a) * (1.0 - t)
+
+
 class ReturnScale:
     """Maps returns to [0, 1]: by a known range, else by the 5 % and 95 % quantiles of the last 1000 returns."""
 
@@ -54,21 +62,29 @@ class ReturnScale:
             raise InvalidValue(f"return_range needs two finite numbers, the smaller first, not {return_range}")
         self.known = return_range
         self._recent = History(1000, 1)
+        self._bounds: tuple[float, float] | None = None
 
     def see(self, returns: Array) -> None:
         """Take in finished returns."""
         if self.known is None:
             self._recent.append(clipped(returns[:, None], -HUGE, HUGE))
+            self._bounds = None
 
     def bounds(self) -> tuple[float, float]:
         """Return the returns that are mapped to 0 and to 1."""
         if self.known is not None:
             return self.known
+        if self._bounds is None:
+            self._bounds = self._quantile_bounds()
+        return self._bounds
+
+    def _quantile_bounds(self) -> tuple[float, float]:
         if len(self._recent) == 0:
             return 0.0, 1.0
-        low, high = np.quantile(self._recent.rows(), [0.05, 0.95])
-        least = max(1.0, 1e-9 * abs(float(low)))  # 1 is lost when it is added to a number beyond 2^53
-        return float(low), float(high) if high > low else float(low) + least
+        ordered = np.sort(self._recent.unordered()[:, 0])
+        low, high = quantile(ordered, 0.05), quantile(ordered, 0.95)
+        least = max(1.0, 1e-9 * abs(low))  # 1 is lost when it is added to a number beyond 2^53
+        return low, high if high > low else low + least
 
     def __call__(self, returns: Array) -> Array:
         """Scale returns of any shape, clipped to [0, 1]."""
@@ -83,6 +99,7 @@ class ReturnScale:
     def load_state_dict(self, state: State) -> None:
         """Continue from `state_dict`."""
         self._recent.load_state_dict(state["recent"])
+        self._bounds = None
 
 
 class TaskTeacher(ABC):
@@ -244,6 +261,40 @@ def hyperparameter_faults(cls: type, given: Iterable[str], *, reserved: Iterable
     ]
 
 
+def teacher_faults(name: str, hyperparameters: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for everything wrong with a teacher's hyperparameters, before there is an environment.
+
+    Raises:
+        UserError: When no teacher has that name.
+    """
+    cls = registry.load("teacher", name)
+    faults = _class_faults(name, cls) or hyperparameter_faults(cls, hyperparameters, reserved=["task_space"])
+    if faults:
+        return faults
+    parameters = inspect.signature(cls).parameters.values()
+    # What only the environment or an earlier run can give is left open: a constructor stores and validates.
+    unknown = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
+    try:
+        cls(TaskSpace(spaces.Box(0.0, 1.0, (1,))), **{**hyperparameters, **unknown})
+    except ConfigError as error:
+        return error.faults
+    except InvalidValue as error:
+        return [str(error)]
+    except Exception:  # it wants more than that; whatever is wrong is told when it is built
+        return []
+    return []
+
+
+def _class_faults(name: str, cls: Any) -> list[str]:
+    missing = [part for part in ("propose", "observe", "state_dict") if not callable(getattr(cls, part, None))]
+    if isinstance(cls, type) and not missing:
+        return []
+    return [
+        f"{name!r} is no teacher: it has no {', '.join(missing) or 'constructor'}. "
+        "`rlteach list teachers` shows every registered one."
+    ]
+
+
 def make_teacher(name: str, task_space: TaskSpace | spaces.Space[Any], **hyperparameters: Any) -> Teacher:
     """Build a registered teacher (or one given as import path) for a task space.
 
@@ -252,6 +303,8 @@ def make_teacher(name: str, task_space: TaskSpace | spaces.Space[Any], **hyperpa
         ConfigError: For every unknown or out-of-range hyperparameter.
     """
     cls = registry.load("teacher", name)
+    if faults := _class_faults(name, cls):
+        raise ConfigError(faults, where=f"teacher {name!r}")
     faults = hyperparameter_faults(cls, hyperparameters, reserved=["task_space"])
     faults += [
         f"{cls.__name__} needs {p.name!r}, which has no default"

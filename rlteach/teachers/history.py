@@ -40,6 +40,10 @@ class History:
             return self._rows[: self.total].copy()
         return np.roll(self._rows, -(self.total % len(self._rows)), axis=0)
 
+    def unordered(self) -> NDArray[np.float64]:
+        """Return the rows kept, in any order, as a view (len, width) for a moment's reading."""
+        return self._rows[: len(self)]
+
     def state_dict(self) -> State:
         """Return the rows and the running count."""
         return {"rows": self.rows(), "total": self.total}

@@ -90,6 +90,7 @@ class SuccessGuided(TaskTeacher):
         self.optimism, self.prior_failures = optimism, prior_failures
         self.uniform_share, self.refresh_every = uniform_share, refresh_every
         self.points = candidate_points(self.task_space, candidates)
+        self._columns = np.ascontiguousarray(self.points.T)
         neighbours = min(2 * self.dimension + 4, len(self.points) - 1)
         found: Any = cKDTree(self.points).query(self.points, k=neighbours + 1)
         self._neighbours = found[1][:, 1:]
@@ -115,7 +116,7 @@ class SuccessGuided(TaskTeacher):
 
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         for task, success in zip(tasks, successes, strict=True):
-            nearest = ((self.points - task) ** 2).sum(axis=1).argmin()
+            nearest = ((self._columns - task[:, None]) ** 2).sum(axis=0).argmin()
             self._counts[nearest] += 1.0 - self._counts[nearest] / self.memory
             self._successes[nearest] += success - self._successes[nearest] / self.memory
         self._since_refresh += len(tasks)

@@ -145,9 +145,7 @@ def _steps_are_counted(case: _Case) -> _Verdict:
     learner.learn(case.steps, reset_num_timesteps=False)
     counts.append(int(learner.num_timesteps))
     if counts[0] != 0 or counts[1] < case.steps or counts[2] < counts[1] + case.steps:
-        fix = (
-            "add the number of environments to num_timesteps at every step; reset_num_timesteps=False goes on"
-        )
+        fix = "add the number of environments to num_timesteps at every step; reset_num_timesteps=False goes on"
         return _Verdict(False, f"two trainings of {case.steps} steps counted {counts[1:]} from {counts[0]}", fix)
     return _Verdict(True, f"two trainings of {case.steps} steps: {counts[1]} and {counts[2]} in all")
 

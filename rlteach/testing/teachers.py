@@ -222,7 +222,7 @@ def _proposals(case: _Case) -> _Verdict:
 
 def _never_waits(case: _Case) -> _Verdict:
     session = case.session()
-    out = [lesson for _ in range(case.episodes) for lesson in session.lessons(1)]
+    out = [lesson for _ in range(max(200, case.episodes)) for lesson in session.lessons(1)]
     session.teacher.observe(session.outcomes(out[-1:]))
     session.lessons(BATCH)
     return _Verdict(True, f"{len(out)} lessons before the first outcome")
@@ -317,7 +317,7 @@ def _survives(score: Score, case: _Case) -> _Verdict:
 def _identical_tasks(case: _Case) -> _Verdict:
     session = case.session_in(TaskSpace.of(spaces.Discrete(2)))
     wanted, played = None, 0
-    for _ in range(20 * IDENTICAL):
+    for _ in range(5 * IDENTICAL):
         (lesson,) = session.lessons(1)
         wanted = lesson.task if wanted is None else wanted
         if lesson.task == wanted:
@@ -385,6 +385,7 @@ def _foreign(value: Any, place: str) -> Iterator[str]:
 
 
 def _resume(case: _Case) -> _Verdict:
+    compared = max(50, case.episodes // 2)
     marks = (BATCH + 3, case.episodes // 2 + 3, case.episodes + 3)
     for space in ("2-D Box", "mixed Dict", "MultiDiscrete"):
         session = case.session(space)
@@ -398,8 +399,7 @@ def _resume(case: _Case) -> _Verdict:
             for one in (session, resumed):
                 one.teacher.observe(one.outcomes(out))
                 del one.noted[:]
-                one.play(50)
-                one.play(case.episodes // 2 - 50)
+                one.play(compared)
             if session.noted != resumed.noted:
                 place = next(i for i, (a, b) in enumerate(zip(session.noted, resumed.noted, strict=True)) if a != b)
                 return _Verdict(
@@ -407,7 +407,7 @@ def _resume(case: _Case) -> _Verdict:
                     f"{space}: saved after {mark} episodes and loaded into a new teacher, lesson {place} is another",
                     "state_dict has to hold all that decides what comes next: generator, ids, lessons in play, buffers",
                 )
-    return _Verdict(True, f"bit for bit, over {case.episodes // 2} lessons after {', '.join(map(str, marks))} episodes")
+    return _Verdict(True, f"bit for bit, over {compared} lessons after {', '.join(map(str, marks))} episodes")
 
 
 def _state_size(case: _Case) -> _Verdict:

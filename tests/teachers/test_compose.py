@@ -26,7 +26,9 @@ class Part:
 
     def propose(self, n):
         first, self.next_id = self.next_id, self.next_id + n
-        return [Lesson(i, origin=f"part {self.field}", **{self.field: f"{self.field} {i}"}) for i in range(first, first + n)]
+        return [
+            Lesson(i, origin=f"part {self.field}", **{self.field: f"{self.field} {i}"}) for i in range(first, first + n)
+        ]
 
     def observe(self, outcomes):
         self.observed += [(o.lesson_id, o.ret) for o in outcomes]

@@ -51,7 +51,7 @@ def make(space, *, seed, name, **hyperparameters):
 
 
 def composed(space, *, seed):
-    return Compose(Part("start", 1000), make(space, seed=seed, name="success_guided"))
+    return Compose(Part("start", 1000), make(space, seed=seed, name="success_guided", return_range=(0.0, 1.0)))
 
 
 def faults(findings):
@@ -60,7 +60,7 @@ def faults(findings):
 
 @pytest.mark.parametrize("name", REGISTERED)
 def test_every_registered_teacher_passes_the_checks(name):
-    findings = check_teacher(partial(make, name=name, **SMALL.get(name, {})), episodes=220)
+    findings = check_teacher(partial(make, name=name, **SMALL.get(name, {})), episodes=200)
     assert faults(findings) == []
     assert [f.name for f in findings if f.ok is None] == (["seeds"] if name == "replay" else [])
     warned = {finding.name: finding.detail for finding in findings if "warned" in finding.detail}
@@ -69,7 +69,7 @@ def test_every_registered_teacher_passes_the_checks(name):
 
 
 def test_a_composition_passes_the_checks():
-    assert faults(check_teacher(composed, episodes=100)) == []
+    assert faults(check_teacher(composed, episodes=60)) == []
 
 
 @pytest.mark.parametrize("name", ["alp_gmm", "covar_gmm", "frontier"])
@@ -79,7 +79,12 @@ def test_fitting_teachers_stay_in_a_space_of_fifty_dimensions_with_their_own_set
     for _ in range(13):
         lessons = teacher.propose(20)
         teacher.observe([Outcome(lesson.id, lesson.task[0], 0.0, 1, 0.0, True) for lesson in lessons])
-    assert {lesson.origin for lesson in lessons} <= {"alp_gmm/bootstrap", "covar_gmm/bootstrap", "frontier/forest", "frontier/uniform"}
+    assert {lesson.origin for lesson in lessons} <= {
+        "alp_gmm/bootstrap",
+        "covar_gmm/bootstrap",
+        "frontier/forest",
+        "frontier/uniform",
+    }
     lessons = teacher.propose(100)
     assert all(space.contains(lesson.task) for lesson in lessons)
     assert not any(lesson.origin.endswith(("bootstrap", "warm-up")) for lesson in lessons)
@@ -92,7 +97,7 @@ OUTCOMES = st.lists(st.tuples(NUMBERS, NUMBERS, st.booleans()), min_size=1, max_
 
 
 @pytest.mark.parametrize("name", REGISTERED)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(space=st.sampled_from(sorted(SPACES)), observed=OUTCOMES, seed=st.integers(0, 3))
 def test_lessons_stay_in_their_space_whatever_is_observed(name, space, observed, seed):
     tasks = TaskSpace.of(SPACES[space])
@@ -108,8 +113,12 @@ def test_lessons_stay_in_their_space_whatever_is_observed(name, space, observed,
 
 
 @pytest.mark.parametrize("name", REGISTERED)
-@settings(max_examples=10, deadline=None, derandomize=True)
-@given(low=st.floats(-1e12, 1e12), width=st.floats(1e-6, 1e12), returns=st.lists(st.floats(-1e9, 1e9), min_size=25, max_size=25))
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(
+    low=st.floats(-1e12, 1e12),
+    width=st.floats(1e-6, 1e12),
+    returns=st.lists(st.floats(-1e9, 1e9), min_size=25, max_size=25),
+)
 def test_lessons_stay_in_boxes_of_any_place_and_width(name, low, width, returns):
     high = max(low + width, float(np.nextafter(low, np.inf)))
     tasks = TaskSpace.of(Box(np.array([low, 0.0]), np.array([high, 1.0]), dtype=np.float64))

@@ -27,7 +27,7 @@ class StartedSklearn(GaussianMixture):
         super().__init__(responsibilities.shape[1], reg_covar=REGULARISATION, tol=TOLERANCE, max_iter=MAX_ITERATIONS)
         self.responsibilities = responsibilities
 
-    def _initialize_parameters(self, X, random_state, *args, **kwargs):  # noqa: N803 - scikit-learn's name
+    def _initialize_parameters(self, X, random_state, *args, **kwargs):
         self._initialize(X, self.responsibilities)
 
 
