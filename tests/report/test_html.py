@@ -190,7 +190,7 @@ def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
 def test_a_damaged_run_directory_costs_a_picture_never_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, sentence: str
 ) -> None:
-    monkeypatch.setattr(html, "DOTS_PER_INCH", 30)
+    monkeypatch.setattr(figures, "DOTS_PER_INCH", 30)
     benchmark = benchmark_json(arms=("uniform", "frontier"), metrics=[])
     write_results(tmp_path, benchmark, rows_of(benchmark))
     write_run(tmp_path / "runs" / run_id("frontier", 0), MAZE[:1], episodes=60)
@@ -221,6 +221,16 @@ def test_the_same_results_make_the_same_bytes(tmp_path: Path) -> None:
     benchmark = benchmark_json(arms=("uniform", "frontier"), metrics=[])
     results = load_results(write_results(tmp_path, benchmark, rows_of(benchmark)))
     assert html.page(results) == html.page(results)
+
+
+def test_the_figures_for_a_paper_are_real_pictures_of_the_primary_metric(tmp_path: Path) -> None:
+    benchmark = benchmark_json(arms=("uniform", "frontier"), metrics=[])
+    files = html.write_figures(write_results(tmp_path, benchmark, rows_of(benchmark)))
+    assert [file.name for file in files] == ["curves.png", "scores.png"]
+    for file in files:
+        with Image.open(file) as picture:
+            assert picture.size == figures.png_size(file.read_bytes())
+            assert len(picture.convert("RGB").getcolors(1 << 24)) > 10, "an empty picture has a colour or two"
 
 
 def test_drawing_touches_no_global_state_of_matplotlib(directory: Path) -> None:
