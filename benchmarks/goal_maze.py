@@ -8,7 +8,7 @@ steps. The learner's entropy coefficient was tuned for `uniform` on seeds 1000 t
 """
 
 from rlteach.cli import bench_main
-from rlteach.experiment.bench import Arm, Benchmark, Profile, Tuning
+from rlteach.experiment.bench import STANDARD_ARMS, Arm, Benchmark, Profile, Tuning
 
 PPO = {
     "n_steps": 128,
@@ -31,15 +31,7 @@ GOAL_MAZE = Benchmark(
     name="goal_maze",
     title="GoalMaze, 4.5 % of the goal box feasible: success on the feasible goals",
     base=BASE,
-    arms=[
-        Arm("uniform"),
-        Arm("alp_gmm"),
-        Arm("covar_gmm"),
-        Arm("success_guided"),
-        Arm("frontier"),
-        Arm("oracle"),
-        Arm("frontier (yoked)", yoked_to="frontier"),
-    ],
+    arms=STANDARD_ARMS,
     primary="success/feasible/det",
     metrics=["success/feasible/sto"],
     profiles={

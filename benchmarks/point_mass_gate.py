@@ -8,7 +8,7 @@ after 0.4M steps; the uniform 20 x 20 grid stands beside it. The entropy coeffic
 """
 
 from rlteach.cli import bench_main
-from rlteach.experiment.bench import Arm, Benchmark, Profile, Tuning
+from rlteach.experiment.bench import STANDARD_ARMS, Benchmark, Profile, Tuning
 
 BENCHMARKS = [
     Benchmark(
@@ -31,15 +31,7 @@ BENCHMARKS = [
             },
             "evaluation": {"every": 100_000, "policies": ["det", "sto"], "test_sets": ["grid", "hard", "target"]},
         },
-        arms=[
-            Arm("uniform"),
-            Arm("alp_gmm"),
-            Arm("covar_gmm"),
-            Arm("success_guided"),
-            Arm("frontier"),
-            Arm("oracle"),
-            Arm("frontier (yoked)", yoked_to="frontier"),
-        ],
+        arms=STANDARD_ARMS,
         primary="success/hard/det",
         metrics=["success/grid/det", "success/target/det", "return/grid/det"],
         profiles={

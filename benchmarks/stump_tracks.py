@@ -2,15 +2,15 @@
 
 Primary metric, fixed before any seed was run: share of the 10 x 10 test grid (height x spacing) that is mastered, that
 is, walked with a return above 230. The profiles up to `long` use the variant with fewer solver iterations, which is
-twice as fast; `paper` uses the reference physics and 20M steps, for a cluster. PPO's entropy coefficient and discount
-were tuned for `uniform` on seed 1000 (`--tune`, results in `results/stump_tracks_tuning/`); every arm uses uniform's
-best setting. Observations and rewards are normalised: with raw rewards PPO learns to stand still.
+nearly twice as fast; `paper` uses the reference physics and 20M steps, for a cluster. PPO's entropy coefficient and
+discount were tuned for `uniform` on seed 1000 (`--tune`, results in `results/stump_tracks_tuning/`); every arm uses
+uniform's best setting. Observations and rewards are normalised for every arm.
 
     python benchmarks/stump_tracks.py --profile long -j 2
 """
 
 from rlteach.cli import bench_main
-from rlteach.experiment.bench import Arm, Benchmark, Profile, Tuning
+from rlteach.experiment.bench import STANDARD_ARMS, Benchmark, Profile, Tuning
 
 PPO = {
     "n_steps": 256,
@@ -34,15 +34,7 @@ BENCHMARKS = [
             "normalize": {"observations": True, "rewards": True},
             "evaluation": {"every": 1_000_000},
         },
-        arms=[
-            Arm("uniform"),
-            Arm("alp_gmm"),
-            Arm("covar_gmm"),
-            Arm("success_guided"),
-            Arm("frontier"),
-            Arm("oracle"),
-            Arm("frontier (yoked)", yoked_to="frontier"),
-        ],
+        arms=STANDARD_ARMS,
         primary="success/grid/det",
         metrics=["return/grid/det", "length/grid/det"],
         profiles={

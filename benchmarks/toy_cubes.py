@@ -9,17 +9,7 @@ cubes mastered (competence > 75) after 20,000 episodes. There are no learner set
 from typing import Any
 
 from rlteach.cli import bench_main
-from rlteach.experiment.bench import Arm, Benchmark, Profile
-
-ARMS = [
-    Arm("uniform"),
-    Arm("alp_gmm"),
-    Arm("covar_gmm"),
-    Arm("success_guided"),
-    Arm("frontier"),
-    Arm("oracle"),
-    Arm("frontier (yoked)", yoked_to="frontier"),
-]
+from rlteach.experiment.bench import STANDARD_ARMS, Benchmark, Profile
 
 
 def variant(name: str, title: str, **env_kwargs: Any) -> Benchmark:
@@ -31,7 +21,7 @@ def variant(name: str, title: str, **env_kwargs: Any) -> Benchmark:
             "learner": {"name": "synthetic"},
             "evaluation": {"every": 500},
         },
-        arms=ARMS,
+        arms=STANDARD_ARMS,
         primary="success/cubes/det",
         profiles={
             "small": Profile(steps=20_000, seeds=10, publish=True),

@@ -56,6 +56,11 @@ class _Leaf:
         return int(self.columns.stop - self.columns.start)
 
 
+def clipped(values: Vector, low: ArrayLike, high: ArrayLike) -> Vector:
+    """Return `np.clip(values, low, high)`, several times faster for the few values of one call."""
+    return np.asarray(np.minimum(np.maximum(values, low), high))
+
+
 class TaskSpace:
     """A Gymnasium space seen as a list of named scalar parameters.
 
@@ -210,7 +215,7 @@ class TaskSpace:
         if self._has_levels:
             whole = self.low + np.minimum(np.floor(array * self._levels), self._levels - 1)
             real = np.where(self._integer, whole, real)
-        return np.asarray(np.minimum(np.maximum(real, self.low), self.high))  # np.clip takes four times as long
+        return clipped(real, self.low, self.high)
 
     def to_unit(self, task: Any) -> Vector:
         """Return the place of a task in the unit cube, shape (dimension,)."""

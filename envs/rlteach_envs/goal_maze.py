@@ -68,12 +68,11 @@ def read_layout(layout: str | Sequence[str]) -> tuple[NDArray[np.bool_], Cell]:
             )
     else:
         rows = layout
-    if len({len(row) for row in rows}) != 1:
-        raise ValueError("a layout needs rows of equal length, one 'S', and walls all around")
-    grid = np.array([list(row) for row in reversed(rows)]).T
+    ragged = len({len(row) for row in rows}) != 1
+    grid = np.array([[]] if ragged else [list(row) for row in reversed(rows)]).T
     starts = np.argwhere(grid == "S")
     free = grid != "#"
-    if grid.ndim != 2 or len(starts) != 1 or free[[0, -1]].any() or free[:, [0, -1]].any():
+    if len(starts) != 1 or free[[0, -1]].any() or free[:, [0, -1]].any():
         raise ValueError("a layout needs rows of equal length, one 'S', and walls all around")
     return free, (int(starts[0][0]), int(starts[0][1]))
 

@@ -227,9 +227,9 @@ class StumpTracks(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         parts, motors = len(self._body.parts), len(self._body.motors)
         self._build(self._start_states(), np.ones(parts, bool), np.zeros((motors, 2)), np.zeros(parts, np.int64))
         senses = self._world.sense()
-        x, _ = self._world.hull_position()
+        x, y = self._world.hull_position()
         self._shaping = self._shape(x, senses[0])
-        return self._observe(senses), {}
+        return self._observe(senses, x, y), {}
 
     def _numbers(self) -> TrackNumbers:
         values: dict[str, Any] = {name: value.tolist() for name, value in (self._fixed | self._task).items()}
@@ -254,7 +254,7 @@ class StumpTracks(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         world = self._world
         effort = world.step(action.tolist() if isinstance(action, np.ndarray) else list(action))
         senses = world.sense()
-        x, _ = world.hull_position()
+        x, y = world.hull_position()
         shaping = self._shape(x, senses[0])
         reward = shaping - self._shaping - self._body.penalty * effort
         self._shaping = shaping
@@ -266,16 +266,15 @@ class StumpTracks(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         terminated = fell or x > GOAL
         truncated = not terminated and self._clock >= self.horizon
         info = {"is_success": self._return > SUCCESS_RETURN} if terminated or truncated else {}
-        return self._observe(senses), reward, terminated, truncated, info
+        return self._observe(senses, x, y), reward, terminated, truncated, info
 
     @staticmethod
     def _shape(x: float, angle: float) -> float:
         return PROGRESS_REWARD * x + TILT_REWARD * abs(angle)
 
-    def _observe(self, senses: list[float]) -> NDArray[np.float32]:
+    def _observe(self, senses: list[float], x: float, y: float) -> NDArray[np.float32]:
         observation = np.empty(self._senses + RAYS, dtype=np.float32)
         observation[: self._senses] = senses
-        x, y = self._world.hull_position()
         self._lidar.scan(x, y, observation)
         return observation
 
@@ -330,7 +329,7 @@ class StumpTracks(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._clock, self._return = int(snapshot["clock"]), float(snapshot["return"])
         self._build(snapshot["states"], snapshot["awake"], snapshot["motors"], snapshot["contacts"])
         self._world.hull_touched = bool(snapshot["hull_touched"])
-        return self._observe(self._world.sense()), {}
+        return self._observe(self._world.sense(), *self._world.hull_position()), {}
 
     # -- pictures --------------------------------------------------------------------------------------------------
 

@@ -54,6 +54,18 @@ class Arm:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
+STANDARD_ARMS = (
+    Arm("uniform"),
+    Arm("alp_gmm"),
+    Arm("covar_gmm"),
+    Arm("success_guided"),
+    Arm("frontier"),
+    Arm("oracle"),
+    Arm("frontier (yoked)", yoked_to="frontier"),
+)
+"""The rows of every comparison: the baseline, each adaptive teacher, the upper row, and the yoked control."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """How large a benchmark is run.

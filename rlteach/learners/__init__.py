@@ -11,7 +11,7 @@ from typing import Any
 
 from rlteach import registry
 from rlteach.errors import ConfigError
-from rlteach.teachers.base import hyperparameter_faults
+from rlteach.teachers.base import class_faults, hyperparameter_faults
 
 SET_BY_THE_RUN = ("env", "policy", "seed", "_init_setup_model")
 NEEDED = ("learn", "predict", "save")
@@ -24,13 +24,7 @@ def learner_faults(learner: str | type, kwargs: Mapping[str, Any]) -> list[str]:
         cls = _class_of(learner)
     except Exception as error:
         return [str(error)]
-    missing = [name for name in NEEDED if not callable(getattr(cls, name, None))]
-    if not isinstance(cls, type) or missing:
-        return [
-            f"{learner!r} is no learner: it has no {', '.join(missing) or 'constructor'}. "
-            "`rlteach list learners` shows every registered one."
-        ]
-    return hyperparameter_faults(cls, kwargs, reserved=SET_BY_THE_RUN)
+    return class_faults("learner", learner, cls, NEEDED) or hyperparameter_faults(cls, kwargs, reserved=SET_BY_THE_RUN)
 
 
 def make_learner(learner: str | type, venv: Any, *, policy: str, kwargs: Mapping[str, Any], seed: int) -> Any:

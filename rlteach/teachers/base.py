@@ -29,7 +29,7 @@ from rlteach import registry
 from rlteach.errors import ConfigError, InvalidValue, did_you_mean
 from rlteach.lesson import Lesson, Outcome
 from rlteach.protocols import State, Teacher
-from rlteach.task_space import TaskSpace
+from rlteach.task_space import TaskSpace, clipped
 from rlteach.teachers.history import History
 
 Array: TypeAlias = NDArray[np.float64]
@@ -37,13 +37,11 @@ Array: TypeAlias = NDArray[np.float64]
 MAX_ISSUED = 65_536
 """Lessons that may be out at once; older ones count as abandoned."""
 
+NEEDED = ("propose", "observe", "state_dict")
+"""What makes a class a teacher."""
+
 HUGE = 1e300
 """Returns are clipped to this before they are scaled, so that no difference of two overflows."""
-
-
-def clipped(values: Array, low: float, high: float) -> Array:
-    """Return `np.clip(values, low, high)`, several times faster for the few values of one call."""
-    return np.asarray(np.minimum(np.maximum(values, low), high))
 
 
 def quantile(ordered: Array, share: float) -> float:
@@ -268,7 +266,9 @@ def teacher_faults(name: str, hyperparameters: Mapping[str, Any]) -> list[str]:
         UserError: When no teacher has that name.
     """
     cls = registry.load("teacher", name)
-    faults = _class_faults(name, cls) or hyperparameter_faults(cls, hyperparameters, reserved=["task_space"])
+    faults = class_faults("teacher", name, cls, NEEDED) or hyperparameter_faults(
+        cls, hyperparameters, reserved=["task_space"]
+    )
     if faults:
         return faults
     parameters = inspect.signature(cls).parameters.values()
@@ -285,13 +285,14 @@ def teacher_faults(name: str, hyperparameters: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _class_faults(name: str, cls: Any) -> list[str]:
-    missing = [part for part in ("propose", "observe", "state_dict") if not callable(getattr(cls, part, None))]
+def class_faults(kind: str, name: Any, cls: Any, needed: Sequence[str]) -> list[str]:
+    """Return a sentence when `cls`, found under `name`, is no class with the methods that its kind needs."""
+    missing = [part for part in needed if not callable(getattr(cls, part, None))]
     if isinstance(cls, type) and not missing:
         return []
     return [
-        f"{name!r} is no teacher: it has no {', '.join(missing) or 'constructor'}. "
-        "`rlteach list teachers` shows every registered one."
+        f"{name!r} is no {kind}: it has no {', '.join(missing) or 'constructor'}. "
+        f"`rlteach list {kind}s` shows every registered one."
     ]
 
 
@@ -303,7 +304,7 @@ def make_teacher(name: str, task_space: TaskSpace | spaces.Space[Any], **hyperpa
         ConfigError: For every unknown or out-of-range hyperparameter.
     """
     cls = registry.load("teacher", name)
-    if faults := _class_faults(name, cls):
+    if faults := class_faults("teacher", name, cls, NEEDED):
         raise ConfigError(faults, where=f"teacher {name!r}")
     faults = hyperparameter_faults(cls, hyperparameters, reserved=["task_space"])
     faults += [

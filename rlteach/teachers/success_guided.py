@@ -15,8 +15,8 @@ from gymnasium import spaces
 from scipy.spatial import cKDTree
 from scipy.stats import qmc
 
-from rlteach.task_space import TaskSpace
-from rlteach.teachers.base import Array, TaskTeacher, clipped, require
+from rlteach.task_space import TaskSpace, clipped
+from rlteach.teachers.base import Array, TaskTeacher, require
 
 EPSILON = 0.02
 """Floor inside the weight, so that tasks never solved and tasks always solved keep a small chance."""

@@ -48,7 +48,9 @@ class Finding:
     fix: str = ""
 
 
-class _Verdict(NamedTuple):
+class Verdict(NamedTuple):
+    """What a check returns: a finding without its name."""
+
     ok: bool | None
     detail: str
     fix: str = ""
@@ -120,7 +122,7 @@ def check_env(env: EnvLike | gym.Env[Any, Any], *, seed: int = 0) -> list[Findin
     try:
         built = env if isinstance(env, gym.Env) else environments.build(env)
     except Exception as error:  # whatever the constructor raises is the finding
-        return [Finding("build", False, _told(error), "the constructor has to work without arguments")]
+        return [Finding("build", False, told(error), "the constructor has to work without arguments")]
     try:
         case = _Case(built, make, _usable_tasks(built), seed)
         findings = [Finding(name, *_guarded(check, case)) for name, check in CHECKS.items()]
@@ -130,14 +132,15 @@ def check_env(env: EnvLike | gym.Env[Any, Any], *, seed: int = 0) -> list[Findin
     return [Finding("build", True, str(built)), *findings]
 
 
-def _guarded(check: Callable[[_Case], _Verdict], case: _Case) -> _Verdict:
+def _guarded(check: Callable[[_Case], Verdict], case: _Case) -> Verdict:
     try:
         return check(case)
     except Exception as error:  # a broken environment may raise anything, and the other checks still tell something
-        return _Verdict(False, _told(error), "reset and step must not raise for a task or an action inside its space")
+        return Verdict(False, told(error), "reset and step must not raise for a task or an action inside its space")
 
 
-def _told(error: BaseException) -> str:
+def told(error: BaseException) -> str:
+    """Return what an exception says, with its type unless it is one of ours."""
     return str(error) if isinstance(error, RlteachError) else f"{type(error).__name__}: {error}"
 
 
@@ -203,49 +206,49 @@ def _bytes(observation: Any) -> bytes:
 # -- the checks --------------------------------------------------------------------------------------------------------
 
 
-def _gymnasium(case: _Case) -> _Verdict:
+def _gymnasium(case: _Case) -> Verdict:
     from gymnasium.utils.env_checker import check_env as check
 
     return _foreign(lambda: check(case.env.unwrapped, skip_render_check=True), "Gymnasium's own check_env")
 
 
-def _stable_baselines3(case: _Case) -> _Verdict:
+def _stable_baselines3(case: _Case) -> Verdict:
     from stable_baselines3.common.env_checker import check_env as check
 
     return _foreign(lambda: check(case.env), "Stable-Baselines3's own check_env")
 
 
-def _foreign(check: Callable[[], None], name: str) -> _Verdict:
+def _foreign(check: Callable[[], None], name: str) -> Verdict:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             check()
         except Exception as error:  # these checks raise assertions and whatever the environment raises
-            return _Verdict(False, _told(error), f"follow the message of {name}")
+            return Verdict(False, told(error), f"follow the message of {name}")
     remarks = [re.sub(r"\x1b\[\d+m|WARN: ", "", str(warning.message)).strip() for warning in caught]
-    return _Verdict(True, "; ".join(["passed", *dict.fromkeys(remarks)]))
+    return Verdict(True, "; ".join(["passed", *dict.fromkeys(remarks)]))
 
 
-def _task_space(case: _Case) -> _Verdict:
+def _task_space(case: _Case) -> Verdict:
     tasks = _tasks(case.env)
     if tasks is None:
-        return _Verdict(None, "not offered: only teachers that choose no task can be used", environments.TASK_RECIPE)
-    return _Verdict(True, f"{tasks.dimension} parameters: {tasks!r}")
+        return Verdict(None, "not offered: only teachers that choose no task can be used", environments.TASK_RECIPE)
+    return Verdict(True, f"{tasks.dimension} parameters: {tasks!r}")
 
 
-def _task_is_honoured(case: _Case) -> _Verdict:
+def _task_is_honoured(case: _Case) -> Verdict:
     if case.tasks is None:
         return _NO_TASKS
     low = _rollout(case.env, case.seed, case.task(0.1))
     if all(_rollout(case.env, case.seed, case.task(place)) == low for place in (0.4, 0.6, 0.9)):
-        return _Verdict(
+        return Verdict(
             False,
             f"four different tasks gave the same observations and rewards for {len(low) - 1} steps",
             "read options['task'] in reset, and let it decide where or in which world the episode starts",
         )
     idle = [name for i, name in enumerate(case.tasks.names) if _is_idle(case, i)]
     remark = f"; no effect seen in {COMPARED_STEPS} random steps: {', '.join(idle)}" if idle else ""
-    return _Verdict(True, f"different tasks give different episodes{remark}")
+    return Verdict(True, f"different tasks give different episodes{remark}")
 
 
 def _is_idle(case: _Case, parameter: int) -> bool:
@@ -259,7 +262,7 @@ def _is_idle(case: _Case, parameter: int) -> bool:
     return rollouts[0] == rollouts[1]
 
 
-def _task_outside_is_refused(case: _Case) -> _Verdict:
+def _task_outside_is_refused(case: _Case) -> Verdict:
     if case.tasks is None:
         return _NO_TASKS
     fix = "raise ValueError in reset unless the task is in the task space, with the name of the parameter"
@@ -267,10 +270,10 @@ def _task_outside_is_refused(case: _Case) -> _Verdict:
     try:
         case.env.reset(seed=case.seed, options={"task": outside})
     except (ValueError, AssertionError) as error:
-        return _Verdict(True, f"refused: {error}")
+        return Verdict(True, f"refused: {error}")
     except Exception as error:  # it is refused, but by accident
-        return _Verdict(False, f"a task outside the space fails with {_told(error)}", fix)
-    return _Verdict(False, f"a task outside the space is played as if it were inside: {outside}", fix)
+        return Verdict(False, f"a task outside the space fails with {told(error)}", fix)
+    return Verdict(False, f"a task outside the space is played as if it were inside: {outside}", fix)
 
 
 def _outside(space: spaces.Space[Any]) -> Any:
@@ -291,23 +294,23 @@ def _outside(space: spaces.Space[Any]) -> Any:
     return beyond.astype(np.int64 if whole else space.dtype)
 
 
-def _determinism(case: _Case) -> _Verdict:
+def _determinism(case: _Case) -> Verdict:
     task, fix = case.task(0.5), "draw everything random from self.np_random after super().reset(seed=seed)"
     with case.another() as fresh:
         first = _rollout(fresh, case.seed, task)
     again = _rollout(case.env, case.seed, task)
     if again != first:
-        return _Verdict(False, f"the same seed, task and actions gave another rollout {_where(first, again)}", fix)
+        return Verdict(False, f"the same seed, task and actions gave another rollout {_where(first, again)}", fix)
     for i, place in enumerate((0.9, 0.1)):
         _rollout(case.env, case.seed + 1 + i, case.task(place))
     later = _rollout(case.env, case.seed, task)
     if later != first:
-        return _Verdict(
+        return Verdict(
             False,
             f"after other episodes the same seed, task and actions gave another rollout {_where(first, later)}",
             "build the world anew in reset, or put every part of it back",
         )
-    return _Verdict(True, f"same seed, task and actions: the same {len(first) - 1} steps, whatever was played before")
+    return Verdict(True, f"same seed, task and actions: the same {len(first) - 1} steps, whatever was played before")
 
 
 def _where(first: Sequence[_Step], second: Sequence[_Step]) -> str:
@@ -317,11 +320,9 @@ def _where(first: Sequence[_Step], second: Sequence[_Step]) -> str:
     return "from the first observation on" if step == 0 else f"from step {step} on"
 
 
-def _pickling(case: _Case) -> _Verdict:
+def _pickling(case: _Case) -> Verdict:
     if case.make is None:
-        return _Verdict(
-            None, "an environment that is built already cannot be sent to workers; check a function instead"
-        )
+        return Verdict(None, "an environment that is built already cannot be sent to workers; check a function instead")
     # What SubprocVecEnv sends to its workers, and how.
     from stable_baselines3.common.vec_env.base_vec_env import CloudpickleWrapper
 
@@ -331,43 +332,43 @@ def _pickling(case: _Case) -> _Verdict:
         env = there.var()
     except Exception as error:  # pickling runs code of the user's own
         fix = "make the environment in a function that closes over plain values only, not over files, locks or windows"
-        return _Verdict(False, f"the function that makes it cannot be sent to a worker: {_told(error)}", fix)
+        return Verdict(False, f"the function that makes it cannot be sent to a worker: {told(error)}", fix)
     env.close()
-    return _Verdict(True, "the function that makes it can be sent to a worker")
+    return Verdict(True, "the function that makes it can be sent to a worker")
 
 
-def _episodes_end(case: _Case) -> _Verdict:
+def _episodes_end(case: _Case) -> Verdict:
     if not all(episode.ended for episode in case.episodes):
         fix = "give it a time limit: max_episode_steps at registration, or gymnasium.wrappers.TimeLimit"
-        return _Verdict(False, f"random actions did not end an episode within {MAX_STEPS} steps", fix)
+        return Verdict(False, f"random actions did not end an episode within {MAX_STEPS} steps", fix)
     bad = [episode.ret for episode in case.episodes if not math.isfinite(episode.ret)]
     if bad:
-        return _Verdict(False, f"an episode had the return {bad[0]}", "keep every reward finite")
-    return _Verdict(True, f"returns of random actions: {', '.join(f'{episode.ret:.4g}' for episode in case.episodes)}")
+        return Verdict(False, f"an episode had the return {bad[0]}", "keep every reward finite")
+    return Verdict(True, f"returns of random actions: {', '.join(f'{episode.ret:.4g}' for episode in case.episodes)}")
 
 
-def _is_success(case: _Case) -> _Verdict:
+def _is_success(case: _Case) -> Verdict:
     found = [e.info.get("is_success", e.info.get("success")) for e in case.episodes if e.ended]
     fix = 'put info["is_success"] = True or False into the last step of every episode, terminated or truncated'
     if all(value is None for value in found):
-        return _Verdict(None, "not offered: success is judged by reward_threshold, else by the rank of the return", fix)
+        return Verdict(None, "not offered: success is judged by reward_threshold, else by the rank of the return", fix)
     if any(value is None for value in found):
-        return _Verdict(False, "some episodes end without it", fix)
+        return Verdict(False, "some episodes end without it", fix)
     if wrong := [value for value in found if float(value) not in (0.0, 1.0)]:
-        return _Verdict(False, f"is_success was {wrong[0]!r}", fix)
-    return _Verdict(True, "reported at the end of every episode")
+        return Verdict(False, f"is_success was {wrong[0]!r}", fix)
+    return Verdict(True, "reported at the end of every episode")
 
 
-def _test_sets(case: _Case) -> _Verdict:
+def _test_sets(case: _Case) -> Verdict:
     sets = environments.capability(case.env, "test_sets")
     if sets is None:
         fix = 'test_sets = {"name": [task, ...]}, fixed and seeded; the first is the primary one'
-        return _Verdict(None, "not offered: evaluation draws a seeded uniform set", fix)
+        return Verdict(None, "not offered: evaluation draws a seeded uniform set", fix)
     if case.tasks is None:
         return _NO_TASKS
     outside = [name for name, tasks in sets.items() if not tasks or not all(map(case.tasks.contains, tasks))]
     if outside or not sets:
-        return _Verdict(
+        return Verdict(
             False,
             f"empty, or with tasks outside the task space: {', '.join(outside) or 'test_sets'}",
             "every entry must be an element of task_space; spaces.Box needs arrays of its own dtype and shape",
@@ -375,8 +376,8 @@ def _test_sets(case: _Case) -> _Verdict:
     with case.another() as other:
         again = environments.capability(other, "test_sets")
     if not all(_same_tasks(case.tasks, tasks, again[name]) for name, tasks in sets.items()):
-        return _Verdict(False, "a second copy has other test sets", "draw them from np.random.default_rng with a seed")
-    return _Verdict(True, ", ".join(f"{name}: {len(tasks)} tasks" for name, tasks in sets.items()))
+        return Verdict(False, "a second copy has other test sets", "draw them from np.random.default_rng with a seed")
+    return Verdict(True, ", ".join(f"{name}: {len(tasks)} tasks" for name, tasks in sets.items()))
 
 
 def _same_tasks(space: TaskSpace, first: Sequence[Any], second: Sequence[Any]) -> bool:
@@ -384,28 +385,28 @@ def _same_tasks(space: TaskSpace, first: Sequence[Any], second: Sequence[Any]) -
     return len(first) == len(second) and all(np.array_equal(space.to_vector(a), space.to_vector(b)) for a, b in pairs)
 
 
-def _return_range(case: _Case) -> _Verdict:
+def _return_range(case: _Case) -> Verdict:
     known = environments.capability(case.env, "return_range")
     fix = "return_range = (smallest, largest undiscounted return of an episode)"
     if known is None:
-        return _Verdict(None, "not offered: teachers scale returns by running quantiles", fix)
+        return Verdict(None, "not offered: teachers scale returns by running quantiles", fix)
     low, high = map(float, known)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        return _Verdict(False, f"{known} is not two finite numbers, the smaller first", fix)
+        return Verdict(False, f"{known} is not two finite numbers, the smaller first", fix)
     returns = [episode.ret for episode in case.episodes if episode.ended]
     slack = 1e-6 * (high - low)
     beyond = [ret for ret in returns if not low - slack <= ret <= high + slack]
     if beyond:
-        return _Verdict(
+        return Verdict(
             False, f"an episode of random actions returned {beyond[0]:.6g}, outside [{low:g}, {high:g}]", fix
         )
-    return _Verdict(True, f"[{low:g}, {high:g}]")
+    return Verdict(True, f"[{low:g}, {high:g}]")
 
 
-def _oracle_window(case: _Case) -> _Verdict:
+def _oracle_window(case: _Case) -> Verdict:
     window = environments.capability(case.env, "oracle_window")
     if window is None:
-        return _Verdict(None, "not offered: the `oracle` teacher cannot be used")
+        return Verdict(None, "not offered: the `oracle` teacher cannot be used")
     if case.tasks is None:
         return _NO_TASKS
     rng = np.random.default_rng(case.seed)
@@ -413,13 +414,13 @@ def _oracle_window(case: _Case) -> _Verdict:
         task = window(float(progress), rng)
         if not case.tasks.contains(task):
             fix = "return an element of task_space for every progress from 0 to 1"
-            return _Verdict(False, f"at progress {progress:g} it gives {task!r}, outside the task space", fix)
-    return _Verdict(True, "inside the task space at every progress")
+            return Verdict(False, f"at progress {progress:g} it gives {task!r}, outside the task space", fix)
+    return Verdict(True, "inside the task space at every progress")
 
 
-def _snapshots(case: _Case) -> _Verdict:
+def _snapshots(case: _Case) -> Verdict:
     if environments.capability(case.env, "get_snapshot") is None:
-        return _Verdict(None, "not offered: no start states can be chosen, and runs resume approximately")
+        return Verdict(None, "not offered: no start states can be chosen, and runs resume approximately")
     observation = _bytes(_reset(case.env, case.seed, case.task(0.5)))
     actions = [case.env.action_space.sample() for _ in range(COMPARED_STEPS)]
     before = _steps(case.env, actions[:5])
@@ -438,17 +439,17 @@ def _snapshots(case: _Case) -> _Verdict:
             # A TimeLimit keeps its own count, which is put right elsewhere: how long an episode lasts is not compared.
             pairs = zip(onwards, again, strict=False)
             if _bytes(restored) != observation or any(a[:3] != b[:3] for a, b in pairs):
-                return _Verdict(
+                return Verdict(
                     False,
                     "an episode goes on differently after set_snapshot",
                     "put everything into the snapshot that decides what comes next: state, task, counters, generator",
                 )
-    return _Verdict(True, f"exact over {len(onwards)} steps, also in another copy")
+    return Verdict(True, f"exact over {len(onwards)} steps, also in another copy")
 
 
-_NO_TASKS = _Verdict(None, "needs a usable task space")
+_NO_TASKS = Verdict(None, "needs a usable task space")
 
-CHECKS: dict[str, Callable[[_Case], _Verdict]] = {
+CHECKS: dict[str, Callable[[_Case], Verdict]] = {
     "gymnasium": _gymnasium,
     "stable-baselines3": _stable_baselines3,
     "task space": _task_space,

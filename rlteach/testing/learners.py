@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -20,13 +20,12 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rlteach.delivery import LessonVecEnv, attach, make_vec_env
 from rlteach.environments import EnvLike
-from rlteach.errors import RlteachError
 from rlteach.experiment.evaluate import own_randomness
 from rlteach.learners import make_learner
 from rlteach.protocols import Teacher
 from rlteach.teachers.no_tasks import NoTasks
 from rlteach.teachers.uniform import Uniform
-from rlteach.testing.envs import Finding
+from rlteach.testing.envs import Finding, Verdict, told
 
 N_ENVS = 2
 
@@ -82,12 +81,6 @@ class _Case:
         return np.asarray(learner.predict(self.observations(n), deterministic=deterministic)[0])
 
 
-class _Verdict(NamedTuple):
-    ok: bool | None
-    detail: str
-    fix: str = ""
-
-
 def check_learner(
     learner: str | type,
     *,
@@ -116,28 +109,24 @@ def check_learner(
         built = case.build(case.venv())
         findings = [Finding(name, *_guarded(check, case)) for name, check in CHECKS.items()]
     except Exception as error:  # whatever the constructor raises is the finding
-        return [Finding("build", False, _told(error), "the constructor has to take (policy, env, *, seed, device)")]
+        return [Finding("build", False, told(error), "the constructor has to take (policy, env, *, seed, device)")]
     finally:
         for venv in case.opened:
             venv.close()
     return [Finding("build", True, type(built).__name__), *findings]
 
 
-def _guarded(check: Callable[[_Case], _Verdict], case: _Case) -> _Verdict:
+def _guarded(check: Callable[[_Case], Verdict], case: _Case) -> Verdict:
     try:
         return check(case)
     except Exception as error:  # a broken learner may raise anything, and the other checks still tell something
-        return _Verdict(False, _told(error), "it must not raise on the observations and actions of its environment")
-
-
-def _told(error: BaseException) -> str:
-    return str(error) if isinstance(error, RlteachError) else f"{type(error).__name__}: {error}"
+        return Verdict(False, told(error), "it must not raise on the observations and actions of its environment")
 
 
 # -- the checks --------------------------------------------------------------------------------------------------------
 
 
-def _steps_are_counted(case: _Case) -> _Verdict:
+def _steps_are_counted(case: _Case) -> Verdict:
     learner = case.build(case.venv())
     counts = [int(learner.num_timesteps)]
     learner.learn(case.steps)
@@ -146,20 +135,20 @@ def _steps_are_counted(case: _Case) -> _Verdict:
     counts.append(int(learner.num_timesteps))
     if counts[0] != 0 or counts[1] < case.steps or counts[2] < counts[1] + case.steps:
         fix = "add the number of environments to num_timesteps at every step; reset_num_timesteps=False goes on"
-        return _Verdict(False, f"two trainings of {case.steps} steps counted {counts[1:]} from {counts[0]}", fix)
-    return _Verdict(True, f"two trainings of {case.steps} steps: {counts[1]} and {counts[2]} in all")
+        return Verdict(False, f"two trainings of {case.steps} steps counted {counts[1:]} from {counts[0]}", fix)
+    return Verdict(True, f"two trainings of {case.steps} steps: {counts[1]} and {counts[2]} in all")
 
 
-def _a_lesson_vec_env_is_learned_on(case: _Case) -> _Verdict:
+def _a_lesson_vec_env_is_learned_on(case: _Case) -> Verdict:
     venv = case.taught()
     learner = case.build(venv)
     if not _learns_on(learner, venv):
-        return _Verdict(False, "get_env does not return the VecEnv it learns on", "return self.env from get_env")
+        return Verdict(False, "get_env does not return the VecEnv it learns on", "return self.env from get_env")
     learner.learn(case.steps)
     issued = getattr(venv.teacher, "_next_id", 0)
     if issued < N_ENVS:
-        return _Verdict(False, "no lesson was played", "reset the VecEnv when a training begins, and step it")
-    return _Verdict(True, f"{issued} lessons were issued in {case.steps} steps")
+        return Verdict(False, "no lesson was played", "reset the VecEnv when a training begins, and step it")
+    return Verdict(True, f"{issued} lessons were issued in {case.steps} steps")
 
 
 def _learns_on(learner: Any, venv: VecEnv) -> bool:
@@ -170,7 +159,7 @@ def _learns_on(learner: Any, venv: VecEnv) -> bool:
     return mine is venv
 
 
-def _callbacks_are_called(case: _Case) -> _Verdict:
+def _callbacks_are_called(case: _Case) -> Verdict:
     from stable_baselines3.common.callbacks import BaseCallback
 
     class Counting(BaseCallback):
@@ -188,36 +177,36 @@ def _callbacks_are_called(case: _Case) -> _Verdict:
     learner.learn(case.steps, callback=counting)
     if counting.rollouts == 0 or counting.steps != 3:
         fix = "call callback.on_rollout_start and callback.on_step, and stop when on_step returns False"
-        return _Verdict(False, f"{counting.rollouts} rollouts and {counting.steps} steps where 3 were to be", fix)
-    return _Verdict(True, "at rollouts and steps; False stops the training")
+        return Verdict(False, f"{counting.rollouts} rollouts and {counting.steps} steps where 3 were to be", fix)
+    return Verdict(True, "at rollouts and steps; False stops the training")
 
 
-def _predict_is_batched(case: _Case) -> _Verdict:
+def _predict_is_batched(case: _Case) -> Verdict:
     space = case.learner.get_env().action_space
     for n in (1, 3, 5):
         for deterministic in (True, False):
             actions = case.actions(case.learner, n, deterministic=deterministic)
             if actions.shape != (n, *space.shape):
                 fix = "return an array with one action for each observation"
-                return _Verdict(False, f"{n} observations gave actions {actions.shape}, not {(n, *space.shape)}", fix)
+                return Verdict(False, f"{n} observations gave actions {actions.shape}, not {(n, *space.shape)}", fix)
             outside = [action for action in actions if not _within(space, action)]
             if outside:
-                return _Verdict(False, f"the action {outside[0]} lies outside {space}", "clip actions in predict")
-    return _Verdict(True, f"n observations give actions (n, {', '.join(map(str, space.shape))}), inside the space")
+                return Verdict(False, f"the action {outside[0]} lies outside {space}", "clip actions in predict")
+    return Verdict(True, f"n observations give actions (n, {', '.join(map(str, space.shape))}), inside the space")
 
 
 def _within(space: spaces.Space[Any], action: np.ndarray) -> bool:
     return bool(space.contains(action.astype(space.dtype) if space.shape else space.dtype.type(action)))  # type: ignore[union-attr]
 
 
-def _deterministic_predict_repeats(case: _Case) -> _Verdict:
+def _deterministic_predict_repeats(case: _Case) -> Verdict:
     first, second = case.actions(case.learner, 5), case.actions(case.learner, 5)
     alone = np.concatenate([case.learner.predict(row, deterministic=True)[0] for row in _rows(case.observations(5))])
     if not np.array_equal(first, second):
-        return _Verdict(False, "deterministic=True gave two answers to one question", "draw nothing when deterministic")
+        return Verdict(False, "deterministic=True gave two answers to one question", "draw nothing when deterministic")
     if not np.allclose(first, alone, rtol=1e-4, atol=1e-5):
-        return _Verdict(False, "an observation alone gave another action than in a batch", "keep rows independent")
-    return _Verdict(True, "the same actions twice, in a batch and one by one")
+        return Verdict(False, "an observation alone gave another action than in a batch", "keep rows independent")
+    return Verdict(True, "the same actions twice, in a batch and one by one")
 
 
 def _rows(observations: Any) -> list[Any]:
@@ -227,33 +216,33 @@ def _rows(observations: Any) -> list[Any]:
     return [observations[i : i + 1] for i in range(len(observations))]
 
 
-def _saved_learners_act_the_same(case: _Case) -> _Verdict:
+def _saved_learners_act_the_same(case: _Case) -> Verdict:
     fix = "save everything that predict depends on, and give the class a `load(path, env=...)`"
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "learner.zip"
         case.learner.save(path)
         if not path.is_file():
-            return _Verdict(False, f"save({path.name!r}) wrote no file of that name", fix)
+            return Verdict(False, f"save({path.name!r}) wrote no file of that name", fix)
         load = type(case.learner).load
         device = {"device": "cpu"} if "device" in inspect.signature(load).parameters else {}
         loaded = load(path, env=case.venv(), **device)
     before, after = case.actions(case.learner, 5), case.actions(loaded, 5)
     if not np.array_equal(before, after):
-        return _Verdict(False, "after save and load the actions differ", fix)
+        return Verdict(False, "after save and load the actions differ", fix)
     if loaded.num_timesteps != case.learner.num_timesteps:
-        return _Verdict(False, f"num_timesteps is {loaded.num_timesteps} after save and load", fix)
-    return _Verdict(True, "the same actions after save and load")
+        return Verdict(False, f"num_timesteps is {loaded.num_timesteps} after save and load", fix)
+    return Verdict(True, "the same actions after save and load")
 
 
-def _the_same_seed_trains_the_same(case: _Case) -> _Verdict:
+def _the_same_seed_trains_the_same(case: _Case) -> Verdict:
     one, other = case.actions(case.trained(), 5), case.actions(case.trained(), 5)
     if not np.array_equal(one, other):
         fix = "draw everything random from generators that the seed of the constructor seeds"
-        return _Verdict(False, "two trainings with the same seeds gave different actions", fix)
-    return _Verdict(True, "two trainings with the same seeds: the same actions, bit for bit")
+        return Verdict(False, "two trainings with the same seeds gave different actions", fix)
+    return Verdict(True, "two trainings with the same seeds: the same actions, bit for bit")
 
 
-CHECKS: dict[str, Callable[[_Case], _Verdict]] = {
+CHECKS: dict[str, Callable[[_Case], Verdict]] = {
     "steps counted": _steps_are_counted,
     "lessons": _a_lesson_vec_env_is_learned_on,
     "callbacks": _callbacks_are_called,

@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
 from numpy.random import get_state as numpy_global_state
 
-from rlteach.errors import RlteachError
 from rlteach.experiment.files import pack_state, unpack_state
 from rlteach.lesson import Lesson, Outcome
 from rlteach.protocols import State, Teacher
 from rlteach.task_space import TaskSpace, Vector
-from rlteach.testing.envs import Finding
+from rlteach.testing.envs import Finding, Verdict, told
 
 SPACES: dict[str, spaces.Space[Any]] = {
     "1-D Box": spaces.Box(-2.0, 3.0, (), np.float32),
@@ -61,12 +60,6 @@ class MakeTeacher(Protocol):
 
 Score: TypeAlias = Callable[[Vector, int], tuple[float, float]]
 """What the synthetic learner achieves: (place of the task in the unit cube, episode) -> (return, success)."""
-
-
-class _Verdict(NamedTuple):
-    ok: bool | None
-    detail: str
-    fix: str = ""
 
 
 class _BrokenPromise(Exception):
@@ -165,18 +158,17 @@ def check_teacher(make: MakeTeacher, *, seed: int = 0, episodes: int = 600) -> l
     return findings
 
 
-def _guarded(check: Callable[[_Case], _Verdict], case: _Case) -> _Verdict:
+def _guarded(check: Callable[[_Case], Verdict], case: _Case) -> Verdict:
     """Run a check in a thread of its own, so that a teacher that hangs is a finding as well."""
-    verdicts: list[_Verdict] = []
+    verdicts: list[Verdict] = []
 
     def run() -> None:
         try:
             verdicts.append(check(case))
         except _BrokenPromise as broken:
-            verdicts.append(_Verdict(False, str(broken), broken.fix))
+            verdicts.append(Verdict(False, str(broken), broken.fix))
         except Exception as error:  # a broken teacher may raise anything, and the other checks still tell something
-            told = str(error) if isinstance(error, RlteachError) else f"{type(error).__name__}: {error}"
-            verdicts.append(_Verdict(False, told, "no method may raise, whatever the outcomes were"))
+            verdicts.append(Verdict(False, told(error), "no method may raise, whatever the outcomes were"))
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -184,30 +176,30 @@ def _guarded(check: Callable[[_Case], _Verdict], case: _Case) -> _Verdict:
         thread.start()
         thread.join(PATIENCE)
     if not verdicts:
-        return _Verdict(False, f"hangs: no end after {PATIENCE:g} s", "bound every loop, and wait for nothing")
+        return Verdict(False, f"hangs: no end after {PATIENCE:g} s", "bound every loop, and wait for nothing")
     if not caught or not verdicts[0].ok:
         return verdicts[0]
     message = f"warned {len(caught)} times: {caught[0].message}"
     if len(caught) > MOST_WARNINGS:
-        return _Verdict(False, message, "warn once, not at every episode")
+        return Verdict(False, message, "warn once, not at every episode")
     return verdicts[0]._replace(detail=f"{verdicts[0].detail}; {message}")
 
 
 # -- lessons -----------------------------------------------------------------------------------------------------------
 
 
-def _protocol(case: _Case) -> _Verdict:
+def _protocol(case: _Case) -> Verdict:
     teacher = case.session().teacher
     if not isinstance(teacher, Teacher):
         names = ("needs", "propose", "observe", "forget", "state_dict", "load_state_dict")
         lacking = ", ".join(name for name in names if not hasattr(teacher, name))
-        return _Verdict(False, f"{type(teacher).__name__} lacks {lacking}", "see rlteach.protocols.Teacher")
+        return Verdict(False, f"{type(teacher).__name__} lacks {lacking}", "see rlteach.protocols.Teacher")
     if not isinstance(teacher.needs, frozenset) or not all(isinstance(name, str) for name in teacher.needs):
-        return _Verdict(False, f"needs is {teacher.needs!r}", "make it a frozenset of names, empty for none")
-    return _Verdict(True, type(teacher).__name__)
+        return Verdict(False, f"needs is {teacher.needs!r}", "make it a frozenset of names, empty for none")
+    return Verdict(True, type(teacher).__name__)
 
 
-def _proposals(case: _Case) -> _Verdict:
+def _proposals(case: _Case) -> Verdict:
     for space in SPACES:
         session = case.session(space)
         try:
@@ -216,22 +208,22 @@ def _proposals(case: _Case) -> _Verdict:
             session.play(case.episodes)
             session.lessons(64)
         except _BrokenPromise as broken:
-            return _Verdict(False, f"{space}: {broken}", broken.fix)
-    return _Verdict(True, f"as many as asked for, each in its space: {', '.join(SPACES)}")
+            return Verdict(False, f"{space}: {broken}", broken.fix)
+    return Verdict(True, f"as many as asked for, each in its space: {', '.join(SPACES)}")
 
 
-def _never_waits(case: _Case) -> _Verdict:
+def _never_waits(case: _Case) -> Verdict:
     session = case.session()
     out = [lesson for _ in range(max(200, case.episodes)) for lesson in session.lessons(1)]
     session.teacher.observe(session.outcomes(out[-1:]))
     session.lessons(BATCH)
-    return _Verdict(True, f"{len(out)} lessons before the first outcome")
+    return Verdict(True, f"{len(out)} lessons before the first outcome")
 
 
 # -- seeds -------------------------------------------------------------------------------------------------------------
 
 
-def _determinism(case: _Case) -> _Verdict:
+def _determinism(case: _Case) -> Verdict:
     for seed in sorted({0, 1, case.seed}):
         alone = case.session(seed=seed)
         alone.play(case.episodes)
@@ -241,38 +233,38 @@ def _determinism(case: _Case) -> _Verdict:
                 session.play(min(BATCH, case.episodes - first))
         if alone.noted != again.noted:
             place = next(i for i, (a, b) in enumerate(zip(alone.noted, again.noted, strict=True)) if a != b)
-            return _Verdict(
+            return Verdict(
                 False,
                 f"seed {seed}, played again beside another teacher, gave other lessons from lesson {place} on",
                 "draw everything from one np.random.default_rng(seed) of the teacher's own; 0 is a seed",
             )
-    return _Verdict(True, "the same seed and outcomes give the same lessons, also beside another teacher")
+    return Verdict(True, "the same seed and outcomes give the same lessons, also beside another teacher")
 
 
-def _seeds(case: _Case) -> _Verdict:
+def _seeds(case: _Case) -> Verdict:
     drawn = []
     for seed in range(4):
         session = case.session(seed=seed)
         session.play(case.episodes)
         drawn.append(session.noted)
     if all(other == drawn[0] for other in drawn):
-        return _Verdict(None, "nothing is drawn: every seed gives the same lessons")
+        return Verdict(None, "nothing is drawn: every seed gives the same lessons")
     for seed, other in enumerate(drawn):
         if other in drawn[:seed]:
             fix = "hand the seed to np.random.default_rng as it is; test `is None`, not `not seed`"
-            return _Verdict(False, f"seeds {drawn.index(other)} and {seed} give the same lessons", fix)
-    return _Verdict(True, "seeds 0 to 3 give different lessons")
+            return Verdict(False, f"seeds {drawn.index(other)} and {seed} give the same lessons", fix)
+    return Verdict(True, "seeds 0 to 3 give different lessons")
 
 
-def _global_generators(case: _Case) -> _Verdict:
+def _global_generators(case: _Case) -> Verdict:
     before = _global_states()
     for space in ("2-D Box", "mixed Dict"):
         case.session(space).play(case.episodes)
     changed = [name for name, state in _global_states().items() if state != before[name]]
     if changed:
         fix = "draw from the teacher's own np.random.Generator, and hand it (or an int drawn from it) to libraries"
-        return _Verdict(False, f"draws from the global generator of {' and '.join(changed)}", fix)
-    return _Verdict(True, "left alone")
+        return Verdict(False, f"draws from the global generator of {' and '.join(changed)}", fix)
+    return Verdict(True, "left alone")
 
 
 def _global_states() -> dict[str, str]:
@@ -305,16 +297,16 @@ SURVIVED: dict[str, Score] = {
 """Odd learners, by name of the check."""
 
 
-def _survives(score: Score, case: _Case) -> _Verdict:
+def _survives(score: Score, case: _Case) -> Verdict:
     for space in ("2-D Box", "mixed Dict"):
         session = case.session(space)
         session.play(case.episodes, score)
         session.play(BATCH)
         session.lessons(64)
-    return _Verdict(True, f"{case.episodes} episodes, and every lesson is in its space")
+    return Verdict(True, f"{case.episodes} episodes, and every lesson is in its space")
 
 
-def _identical_tasks(case: _Case) -> _Verdict:
+def _identical_tasks(case: _Case) -> Verdict:
     session = case.session_in(TaskSpace.of(spaces.Discrete(2)))
     wanted, played = None, 0
     for _ in range(5 * IDENTICAL):
@@ -328,10 +320,10 @@ def _identical_tasks(case: _Case) -> _Verdict:
         if played == IDENTICAL:
             break
     session.lessons(64)
-    return _Verdict(True, f"{played} times the same task")
+    return Verdict(True, f"{played} times the same task")
 
 
-def _bookkeeping(case: _Case) -> _Verdict:
+def _bookkeeping(case: _Case) -> Verdict:
     """Outcomes out of order, late, twice, of unknown lessons; lessons that are abandoned, told and untold."""
     session, rng = case.session(), np.random.default_rng(case.seed)
     session.teacher.observe([])
@@ -347,25 +339,25 @@ def _bookkeeping(case: _Case) -> _Verdict:
         session.teacher.observe(session.outcomes(abandoned[:1]))
     session.teacher.forget([-1, 10**9])
     session.lessons(64)
-    return _Verdict(True, "late, repeated, unknown and abandoned lessons")
+    return Verdict(True, "late, repeated, unknown and abandoned lessons")
 
 
 # -- state -------------------------------------------------------------------------------------------------------------
 
 
-def _plain_state(case: _Case) -> _Verdict:
+def _plain_state(case: _Case) -> Verdict:
     session = case.session("mixed Dict")
     session.play(case.episodes)
     session.lessons(3)
     state = session.teacher.state_dict()
     if foreign := list(_foreign(state, "state")):
         fix = "a state is a nested dict of numeric arrays, numbers, strings, booleans, None, and lists of these"
-        return _Verdict(False, f"{'; '.join(foreign[:5])}", fix)
+        return Verdict(False, f"{'; '.join(foreign[:5])}", fix)
     before = pack_state(state)
     session.play(case.episodes)
     if pack_state(state) != before:
-        return _Verdict(False, "a state changes when the teacher goes on", "copy what state_dict returns")
-    return _Verdict(True, f"{sum(map(len, before))} bytes of JSON and arrays")
+        return Verdict(False, "a state changes when the teacher goes on", "copy what state_dict returns")
+    return Verdict(True, f"{sum(map(len, before))} bytes of JSON and arrays")
 
 
 def _foreign(value: Any, place: str) -> Iterator[str]:
@@ -384,7 +376,7 @@ def _foreign(value: Any, place: str) -> Iterator[str]:
         yield f"{place} is a {type(value).__name__}"
 
 
-def _resume(case: _Case) -> _Verdict:
+def _resume(case: _Case) -> Verdict:
     compared = max(50, case.episodes // 2)
     marks = (BATCH + 3, case.episodes // 2 + 3, case.episodes + 3)
     for space in ("2-D Box", "mixed Dict", "MultiDiscrete"):
@@ -402,28 +394,28 @@ def _resume(case: _Case) -> _Verdict:
                 one.play(compared)
             if session.noted != resumed.noted:
                 place = next(i for i, (a, b) in enumerate(zip(session.noted, resumed.noted, strict=True)) if a != b)
-                return _Verdict(
+                return Verdict(
                     False,
                     f"{space}: saved after {mark} episodes and loaded into a new teacher, lesson {place} is another",
                     "state_dict has to hold all that decides what comes next: generator, ids, lessons in play, buffers",
                 )
-    return _Verdict(True, f"bit for bit, over {compared} lessons after {', '.join(map(str, marks))} episodes")
+    return Verdict(True, f"bit for bit, over {compared} lessons after {', '.join(map(str, marks))} episodes")
 
 
-def _state_size(case: _Case) -> _Verdict:
+def _state_size(case: _Case) -> Verdict:
     session = case.session()
     sizes = []
     for _ in range(2):
         session.play(5 * case.episodes)
         sizes.append(sum(map(len, pack_state(session.teacher.state_dict()))))
-    told = f"{sizes[0]} bytes after {5 * case.episodes} episodes, {sizes[1]} after {10 * case.episodes}"
+    grown = f"{sizes[0]} bytes after {5 * case.episodes} episodes, {sizes[1]} after {10 * case.episodes}"
     if sizes[1] > sizes[0] * 1.02 + STATE_SLACK:
         fix = "keep ring buffers, not lists that grow; set them so that they are full by then"
-        return _Verdict(False, f"the state grows: {told}", fix)
-    return _Verdict(True, told)
+        return Verdict(False, f"the state grows: {grown}", fix)
+    return Verdict(True, grown)
 
 
-CHECKS: dict[str, Callable[[_Case], _Verdict]] = {
+CHECKS: dict[str, Callable[[_Case], Verdict]] = {
     "proposals": _proposals,
     "never waits": _never_waits,
     "determinism": _determinism,
