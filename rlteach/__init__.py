@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlteach.delivery import LessonEnv, TeacherCallback, attach, make_vec_env
+    from rlteach.experiment.distill import distill
     from rlteach.lesson import Lesson, Outcome
+    from rlteach.observations import HideCoordinates
     from rlteach.task_space import TaskSpace
     from rlteach.teachers.base import make_teacher
     from rlteach.teachers.compose import Compose
@@ -27,6 +29,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Compose": "rlteach.teachers.compose",
     "FixedTasks": "rlteach.teachers.fixed_tasks",
+    "HideCoordinates": "rlteach.observations",
     "Lesson": "rlteach.lesson",
     "LessonEnv": "rlteach.delivery",
     "Outcome": "rlteach.lesson",
@@ -35,6 +38,7 @@ _HOMES = {
     "TaskSpace": "rlteach.task_space",
     "TeacherCallback": "rlteach.delivery",
     "attach": "rlteach.delivery",
+    "distill": "rlteach.experiment.distill",
     "make_teacher": "rlteach.teachers.base",
     "make_vec_env": "rlteach.delivery",
 }
@@ -42,6 +46,7 @@ _HOMES = {
 __all__ = [
     "Compose",
     "FixedTasks",
+    "HideCoordinates",
     "Lesson",
     "LessonEnv",
     "Outcome",
@@ -50,6 +55,7 @@ __all__ = [
     "TaskSpace",
     "TeacherCallback",
     "attach",
+    "distill",
     "make_teacher",
     "make_vec_env",
 ]

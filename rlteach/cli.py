@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,59 @@ class Resume:
         from rlteach.experiment.run import resume
 
         return _play(lambda stop: resume(self.run, stop=stop))
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Distil a privileged expert into a student that sees its own observations only."""
+
+    expert: str
+    """Run directory, SB3 .zip (with --trust), .onnx file, or package.module:function."""
+    env: str = ""
+    """Environment; the expert's own by default."""
+    method: str = "dagger"
+    """Method; `rlteach list methods` shows them all."""
+    student: str = "mlp"
+    """Architecture: mlp, stack, gru, lstm, transformer, cnn."""
+    student_obs: str = "student"
+    """What the student sees: a role, or observation groups joined by commas."""
+    expert_obs: str = ""
+    """What the expert sees; what it was trained on by default."""
+    steps: int = 64_000
+    """Environment steps that the student may use."""
+    teacher: str = "uniform"
+    """Curriculum teacher that proposes the tasks."""
+    trust: bool = False
+    """Whether the expert's file may execute code that it holds."""
+    probe: bool = True
+    """Whether expert and random actions are compared first."""
+    out: Path | None = None
+    """Run directory; runs/<run id> by default."""
+    seed: int = 0
+    """Seed of everything."""
+    set: tuple[str, ...] = ()
+    """Further settings of the run, e.g. --set learner.kwargs.epochs=8 env.n_envs=16."""
+
+    def __call__(self) -> int:
+        """Do it; return the exit code."""
+        from rlteach.experiment import distill
+
+        run_config = distill.config_of(
+            expert=self.expert,
+            env=self.env,
+            method=self.method,
+            student=self.student,
+            budget=self.steps,
+            student_obs=self.student_obs,
+            expert_obs=self.expert_obs,
+            trust=self.trust,
+            teacher=self.teacher,
+            seed=self.seed,
+            overrides=_overrides(self.set),
+        )
+        if self.probe:
+            print(distill.probe(run_config).sentence(), file=sys.stderr)
+        return _play(lambda stop: _run(run_config, self.out or distill.default_out(run_config), stop))
 
 
 @dataclass(frozen=True)
@@ -123,7 +177,7 @@ class TableCommand:
         if self.output is None:
             print(text)
         else:
-            from rlteach.experiment.files import write_atomically
+            from rlteach.files import write_atomically
 
             write_atomically(self.output, text)
         return 0
@@ -154,21 +208,20 @@ class ReportCommand:
 
 @dataclass(frozen=True)
 class ListCommand:
-    """List what is registered: environments, teachers, learners."""
+    """List what is registered: environments, teachers, learners, methods of distillation."""
 
-    what: tyro.conf.Positional[Literal["all", "envs", "teachers", "learners"]] = "all"
+    what: tyro.conf.Positional[Literal["all", "envs", "teachers", "learners", "methods"]] = "all"
     """What to list."""
 
     def __call__(self) -> int:
         """Do it; return the exit code."""
         from rlteach import registry
 
-        for kind in ("env", "teacher", "learner"):
+        for kind in registry.KINDS:
             if self.what in ("all", f"{kind}s"):
                 print(f"{kind}s")
-                rows = (
-                    _env_rows() if kind == "env" else [(e.name, e.summary()) for e in registry.entries(kind).values()]
-                )
+                shown = [e for e in registry.entries(kind).values() if kind != "learner" or e.kind == "learner"]
+                rows = _env_rows() if kind == "env" else [(e.name, e.summary()) for e in shown]
                 width = max((len(name) for name, _ in rows), default=0)
                 for name, summary in rows:
                     print(f"  {name:{width}}  {summary}".rstrip())
@@ -241,6 +294,7 @@ class Demo:
 COMMANDS: dict[str, Any] = {
     "run": Run,
     "resume": Resume,
+    "distill": Distill,
     "bench": Bench,
     "table": TableCommand,
     "report": ReportCommand,
@@ -268,6 +322,7 @@ def bench_main(benchmarks: Sequence[Benchmark], script: str) -> None:
 
 def _guarded(play: Any) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    warnings.showwarning = _show_warning
     try:
         return int(play())
     except UserError as error:
@@ -279,6 +334,10 @@ def _guarded(play: Any) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on where this one was", file=sys.stderr)
         return 130
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _overrides(items: Sequence[str]) -> dict[str, Any]:
@@ -385,7 +444,7 @@ def _run_benchmark(benchmark: Benchmark, options: Bench, script: Path) -> int:
     from dataclasses import replace
 
     from rlteach.experiment import bench
-    from rlteach.experiment.files import write_atomically
+    from rlteach.files import write_atomically
     from rlteach.report import tables
     from rlteach.report.results import load_results
 

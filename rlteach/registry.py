@@ -19,7 +19,9 @@ from typing import Any
 
 from rlteach.errors import UnknownName, UserError, did_you_mean
 
-KINDS = ("env", "teacher", "learner")
+KINDS = ("env", "teacher", "learner", "method")
+GROUPS = {"learner": ("rlteach.learners", "rlteach.methods")}
+"""Entry-point groups of a kind where it is not the one of its name: a method of distillation is a learner too."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Entry:
         name: What users type.
         target: `"module:attribute"`, or `"module"` for an environment package.
         package: The distribution that registered it.
+        kind: What it was registered as.
     """
 
     name: str
     target: str
     package: str
+    kind: str = ""
 
     def load(self) -> Any:
         """Import the target."""
@@ -54,9 +58,14 @@ class Entry:
 
 @cache
 def entries(kind: str) -> dict[str, Entry]:
-    """Return every registered name of a kind (`env`, `teacher`, `learner`), sorted; imports none of them."""
-    found = metadata.entry_points(group=f"rlteach.{kind}s")
-    named = {e.name: Entry(e.name, e.value, e.dist.name if e.dist else "") for e in found}
+    """Return every registered name of a kind (one of `KINDS`), sorted; imports none of them."""
+    found = [e for group in GROUPS.get(kind, (f"rlteach.{kind}s",)) for e in metadata.entry_points(group=group)]
+    named = {
+        e.name: Entry(
+            e.name, e.value, e.dist.name if e.dist else "", e.group.removeprefix("rlteach.").removesuffix("s")
+        )
+        for e in found
+    }
     return dict(sorted(named.items()))
 
 

@@ -19,6 +19,21 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Observations = NDArray[np.float32] | dict[str, NDArray[np.float32]]
+"""One row per environment, under each key of a Dict observation space."""
+
+OFFERS = (
+    "skill_graph",
+    "oracle_window",
+    "picture",
+    "observation_groups",
+    "observation_names",
+    "observation_units",
+    "action_names",
+    "action_units",
+    "control_rate",
+)
+"""What the one-row view offers exactly when its batch does."""
 
 
 class BatchEnv(VectorEnv[Any, Any, Any], ABC):
@@ -46,6 +61,17 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
     return_range: tuple[float, float]
     render_mode: str | None = None
 
+    # Environments that hide something from a student state who sees what, by the names of the Dict observation's keys.
+    observation_groups: ClassVar[dict[str, tuple[str, ...]]]
+    """Group name to keys of the observation space."""
+    observation_names: ClassVar[dict[str, tuple[str, ...]]]
+    """Name of every column, by key."""
+    observation_units: ClassVar[dict[str, tuple[str, ...]]]
+    action_names: ClassVar[tuple[str, ...]]
+    action_units: ClassVar[tuple[str, ...]]
+    control_rate: ClassVar[float]
+    """Actions per second; 1 where time has no unit."""
+
     def __init__(self, num_envs: int, horizon: int) -> None:
         if num_envs < 1 or horizon < 1:
             raise ValueError(f"num_envs = {num_envs} and horizon = {horizon} must be at least 1")
@@ -69,8 +95,8 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
         """Step all rows; return rewards, terminations, and whether each episode counts as a success so far."""
 
     @abstractmethod
-    def _observe(self) -> NDArray[np.float32]:
-        """Return fresh observations of all rows."""
+    def _observe(self) -> Observations:
+        """Return fresh observations of all rows, by key for a Dict observation space."""
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -173,14 +199,11 @@ class SingleEnv(gym.Env[Any, Any]):
         """Fixed sets of tasks, the primary one first."""
         return self._batch.test_sets
 
-    @property
-    def skill_graph(self) -> Any:
-        """The batch environment's skill graph, where it has one."""
-        return self._batch.skill_graph  # type: ignore[attr-defined]
-
-    def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
-        """Draw a task of the hand-made order from easy (progress 0) to everything (progress 1)."""
-        return self._batch.oracle_window(progress, rng)  # type: ignore[attr-defined]
+    def __getattr__(self, name: str) -> Any:
+        """Return what the batch offers, so that both forms offer the same."""
+        if name not in OFFERS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._batch, name)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
@@ -188,17 +211,17 @@ class SingleEnv(gym.Env[Any, Any]):
         task = (options or {}).get("task")
         batched = None if task is None else {"task": _one_row(self.task_space, task)}
         observations, _ = self._batch.reset(seed=None if seed is None else [seed], options=batched)
-        return observations[0], {}
+        return _first(observations), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step once."""
         observations, rewards, terminations, truncations, infos = self._batch.step(np.asarray(action)[None])
         info = {"is_success": bool(infos["is_success"][0])} if infos else {}
-        return observations[0], float(rewards[0]), bool(terminations[0]), bool(truncations[0]), info
+        return _first(observations), float(rewards[0]), bool(terminations[0]), bool(truncations[0]), info
 
     def render(self) -> Any:
         """Return a picture (height, width, 3), where the environment draws one."""
-        return self._batch.picture(0) if self.render_mode == "rgb_array" else None  # type: ignore[attr-defined]
+        return self.picture(0) if self.render_mode == "rgb_array" else None
 
     def get_snapshot(self) -> dict[str, Any]:
         """Return the whole state."""
@@ -207,7 +230,13 @@ class SingleEnv(gym.Env[Any, Any]):
     def set_snapshot(self, snapshot: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Continue bit-exactly from a snapshot."""
         observations, infos = self._batch.set_snapshot(snapshot)
-        return observations[0], infos
+        return _first(observations), infos
+
+
+def _first(observations: Any) -> Any:
+    if isinstance(observations, dict):
+        return {key: values[0] for key, values in observations.items()}
+    return observations[0]
 
 
 def _bounds(space: spaces.Space[Any]) -> tuple[Floats, Floats]:

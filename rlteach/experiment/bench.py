@@ -8,12 +8,14 @@ A benchmark script states what is run, with which settings, and how it is scored
         main([BENCHMARK])
 
 A cell is one run. What it measured becomes rows of `runs.csv`; cells whose rows are there are not run again, partial
-ones are resumed, and a failed one stops nobody else.
+ones are resumed, and a failed one stops nobody else. A cell may need what another leaves behind: a yoked run its
+lessons, a student its expert. It starts when that run is done, whose id is part of its own configuration.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 import time
@@ -27,10 +29,12 @@ import rlteach
 from rlteach.errors import ConfigError, InvalidValue, RlteachError, RunDirectoryError, UserError, did_you_mean
 from rlteach.experiment import config as configuration
 from rlteach.experiment.config import RunConfig, env_version
-from rlteach.experiment.files import csv_text, locked, read_json, read_rows, write_atomically, write_json
+from rlteach.files import csv_text, locked, read_json, read_rows, write_atomically, write_json
 
 KEYS = ("arm", "teacher", "env", "seed", "step", "episodes", "cpu_s", "run_id", "config_hash", "env_version")
 MORE_KEYS = ("package_version", "steps_learner", "steps_teacher")
+SPENT_KEYS = ("steps_expert", "labels")
+"""Columns that are only there when a learner states them."""
 YOKED_SEED_OFFSET = 100_000
 """A yoked run replays the lessons of run i to a learner and environments with seed i plus this."""
 
@@ -45,6 +49,8 @@ class Arm:
         kwargs: Its hyperparameters.
         yoked_to: Label of an arm whose lessons this arm replays, run by run.
         overrides: Further settings of this arm only, laid over the base.
+        expert: Label of an arm whose run with the same seed is the expert of this arm's learner.
+        share: Part of the profile's steps that this arm trains for; at least one step is.
     """
 
     label: str
@@ -52,6 +58,13 @@ class Arm:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     yoked_to: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    expert: str = ""
+    share: float = 1.0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Labels of the arms whose runs must be there before this arm's."""
+        return tuple(dict.fromkeys(label for label in (self.yoked_to, self.expert) if label))
 
 
 STANDARD_ARMS = (
@@ -118,6 +131,8 @@ class Benchmark:
         last_k: Evaluations at the end over which a run's score is the mean.
         tuning: How the learner settings in `base` were chosen.
         command: Command for the table's footer, for a benchmark that is no script.
+        scales: Further columns of the table by name: the arm that counts 0 there, and the one that counts 1, e.g.
+            `{"score": ("random", "expert"), "gap": ("bc", "expert")}`.
     """
 
     name: str
@@ -131,6 +146,7 @@ class Benchmark:
     last_k: int = 1
     tuning: Tuning | None = None
     command: str = ""
+    scales: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,8 +156,14 @@ class Cell:
     arm: str
     seed: int
     config: RunConfig
-    after: str = ""
-    """Run id that must be finished, with its lessons, before this one starts."""
+    after: tuple[str, ...] = ()
+    """Run ids that must be finished before this one starts: whose lessons it replays, who its expert is."""
+
+    @property
+    def expert(self) -> str:
+        """Run id of the expert, "" for none among the runs that it comes after."""
+        expert = self.config.learner.kwargs.get("expert")
+        return expert if expert in self.after else ""
 
 
 def cells_of(benchmark: Benchmark, profile: Profile) -> list[Cell]:
@@ -151,14 +173,17 @@ def cells_of(benchmark: Benchmark, profile: Profile) -> list[Cell]:
         ConfigError: Every fault of every arm, once.
     """
     cells: list[Cell] = []
-    faults: list[str] = []
+    faults = list(_scale_faults(benchmark))
     run_ids: dict[tuple[str, int], str] = {}
-    for arm in sorted(benchmark.arms, key=lambda arm: bool(arm.yoked_to)):
-        if profile.arms and arm.label not in profile.arms:
-            continue
+    played = [arm for arm in benchmark.arms if not profile.arms or arm.label in profile.arms]
+    labels = {arm.label for arm in played}
+    for arm in _in_order(played):
         for seed in range(profile.seeds):
+            sources = {label: run_ids.get((label, seed), "") for label in arm.sources}
+            if faults and any(label in labels and not run_id for label, run_id in sources.items()):
+                continue  # the fault is its source's
             try:
-                cell = _cell(benchmark, profile, arm, seed, run_ids.get((arm.yoked_to, seed), ""))
+                cell = _cell(benchmark, profile, arm, seed, sources)
             except ConfigError as error:
                 faults += [fault for fault in (f"arm {arm.label!r}: {f}" for f in error.faults) if fault not in faults]
                 continue
@@ -169,16 +194,46 @@ def cells_of(benchmark: Benchmark, profile: Profile) -> list[Cell]:
     return cells
 
 
-def _cell(benchmark: Benchmark, profile: Profile, arm: Arm, seed: int, source: str) -> Cell:
-    if arm.yoked_to and not source:
-        raise ConfigError([f"it is yoked to {arm.yoked_to!r}, which is not run in this profile"])
-    kwargs = {**arm.kwargs, "lessons": source} if arm.yoked_to else dict(arm.kwargs)
+def _in_order(arms: Sequence[Arm]) -> list[Arm]:
+    """Return arms so that each follows those it needs; those that wait for one another, or for nobody, come last."""
+    left, placed = list(arms), list[Arm]()
+    while left:
+        labels = {arm.label for arm in placed}
+        ready = [arm for arm in left if labels.issuperset(arm.sources)] or left
+        placed += ready
+        left = [arm for arm in left if arm not in ready]
+    return placed
+
+
+def _scale_faults(benchmark: Benchmark) -> Iterator[str]:
+    labels = [arm.label for arm in benchmark.arms]
+    for name, ends in benchmark.scales.items():
+        for label in ends:
+            if label not in labels:
+                yield f"scale {name!r}: no arm is called {label!r}.{did_you_mean(label, labels)}"
+
+
+def _cell(benchmark: Benchmark, profile: Profile, arm: Arm, seed: int, sources: Mapping[str, str]) -> Cell:
+    if faults := list(_arm_faults(arm, sources)):
+        raise ConfigError(faults)
+    kwargs = {**arm.kwargs, "lessons": sources[arm.yoked_to]} if arm.yoked_to else dict(arm.kwargs)
     data = configuration.merge(benchmark.base, profile.overrides)
     data = configuration.merge(data, arm.overrides)
+    if arm.expert:
+        data = configuration.merge(data, {"learner.kwargs.expert": sources[arm.expert]})
     data["teacher"] = {"name": "replay" if arm.yoked_to else arm.teacher or arm.label, "kwargs": kwargs}
-    data["steps"] = profile.steps
+    data["steps"] = max(1, round(arm.share * profile.steps))
     data["seed"] = seed + YOKED_SEED_OFFSET if arm.yoked_to else seed
-    return Cell(arm.label, seed, configuration.parse(data), after=source)
+    return Cell(arm.label, seed, configuration.parse(data), after=tuple(sources.values()))
+
+
+def _arm_faults(arm: Arm, sources: Mapping[str, str]) -> Iterator[str]:
+    if not 0 < arm.share < math.inf:
+        yield f"share = {arm.share} must be above 0"
+    if arm.yoked_to and not sources[arm.yoked_to]:
+        yield f"it is yoked to {arm.yoked_to!r}, which is not run in this profile"
+    if arm.expert and not sources[arm.expert]:
+        yield f"its expert is {arm.expert!r}, which is not run in this profile"
 
 
 def tuning_cells(benchmark: Benchmark) -> list[Cell]:
@@ -242,28 +297,53 @@ def bench(
     waiting = _with_sources(waiting, cells, path)
     show = _SweepLine(len(waiting), report)
     show.say(f"{benchmark.name}: {len(waiting)} of {len(cells)} runs to do, {jobs} at a time, into {path}")
-    for wave in ([c for c in waiting if not c.after], [c for c in waiting if c.after]):
-        orphans = [cell for cell in wave if cell.after in report.failed]
-        ready = [cell for cell in wave if cell.after not in report.failed]
-        without_lessons = ((cell, f"the run whose lessons it replays failed: {cell.after}") for cell in orphans)
-        for cell, fault in itertools.chain(without_lessons, _play_all(ready, path / "runs", jobs)):
+    while waiting:
+        orphans = [cell for cell in waiting if not report.failed.keys().isdisjoint(cell.after)]
+        left = {cell.config.run_id() for cell in waiting}
+        ready = [cell for cell in waiting if left.isdisjoint(cell.after) and cell not in orphans]
+        without_sources = ((cell, _why_orphaned(cell, report.failed)) for cell in orphans)
+        for cell, fault in itertools.chain(without_sources, _play_all(ready, path / "runs", jobs)):
             error = fault or _collected(path, cell)
             if error:
                 report.failed[cell.config.run_id()] = error
             else:
                 report.done += 1
             show.update(cell, error)
+        waiting = [cell for cell in waiting if cell not in orphans and cell not in ready]
     show.close()
     return report
 
 
+def _why_orphaned(cell: Cell, failed: Mapping[str, str]) -> str:
+    run_id = next(run_id for run_id in cell.after if run_id in failed)
+    if run_id == cell.expert:
+        return f"the run that is its expert failed: {run_id}"
+    return f"the run whose lessons it replays failed: {run_id}"
+
+
 def _with_sources(waiting: Sequence[Cell], cells: Sequence[Cell], path: Path) -> list[Cell]:
-    """Add finished runs whose lessons a waiting yoked run needs and which are not on this disk."""
+    """Add finished runs whose lessons or policy a waiting run needs and which are not on this disk, and what they need.
+
+    A run that finished without leaving a policy that can be loaded is opened again.
+    """
     by_id = {cell.config.run_id(): cell for cell in cells}
     planned = {cell.config.run_id() for cell in waiting}
-    needed = {cell.after for cell in waiting if cell.after} - planned
-    missing = [run_id for run_id in sorted(needed) if not (path / "runs" / run_id / "DONE").is_file()]
-    return [*(by_id[run_id] for run_id in missing), *waiting]
+    needing = list(waiting)
+    while needing:
+        cell = needing.pop()
+        for run_id in cell.after:
+            directory = path / "runs" / run_id
+            if run_id in planned or run_id not in by_id or _is_usable(directory, as_expert=run_id == cell.expert):
+                continue
+            (directory / "DONE").unlink(missing_ok=True)
+            planned.add(run_id)
+            needing.append(by_id[run_id])
+    return [cell for cell in cells if cell.config.run_id() in planned]
+
+
+def _is_usable(directory: Path, *, as_expert: bool) -> bool:
+    policies = (directory / "policy.safetensors", directory / "student")
+    return (directory / "DONE").is_file() and (not as_expert or any(policy.exists() for policy in policies))
 
 
 def _play_all(cells: Sequence[Cell], runs: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
@@ -374,6 +454,7 @@ def rows_of(cell: Cell, run_directory: Path) -> list[dict[str, Any]]:
             "package_version": meta["package_version"],
         }
         row |= {key: record[key] for key in ("step", "episodes", "cpu_s", "steps_learner", "steps_teacher")}
+        row |= {key: f"{record[key]:.15g}" for key in SPENT_KEYS if key in record}
         rows.append(row | {name: f"{value:.6g}" for name, value in record["metrics"].items()})
     return rows
 
@@ -396,43 +477,55 @@ def collect(path: Path, cells: Sequence[Cell]) -> None:
         file = path / "runs.csv"
         old = [dict(row) for row in read_rows(file)] if file.exists() else []
         rows = [row for row in old if row["config_hash"] not in hashes] + new
-        metrics = dict.fromkeys(key for row in rows for key in row if key not in (*KEYS, *MORE_KEYS))
-        write_atomically(file, csv_text(rows, [*KEYS, *MORE_KEYS, *metrics]))
+        there = dict.fromkeys(key for row in rows for key in row)
+        spent = [key for key in SPENT_KEYS if key in there]
+        metrics = [key for key in there if key not in (*KEYS, *MORE_KEYS, *SPENT_KEYS)]
+        write_atomically(file, csv_text(rows, [*KEYS, *MORE_KEYS, *spent, *metrics]))
 
 
 def _write_benchmark(benchmark: Benchmark, cells: Sequence[Cell], path: Path, command: str, last_k: int | None) -> None:
     arms = [arm.label for arm in benchmark.arms if any(cell.arm == arm.label for cell in cells)]
-    write_json(
-        path / "benchmark.json",
-        {
-            "schema": 1,
-            "name": benchmark.name,
-            "title": benchmark.title,
-            "env": cells[0].config.env.id,
-            "env_version": env_version(cells[0].config.env.id),
-            "package_version": rlteach.__version__,
-            "primary": benchmark.primary,
-            "metrics": [benchmark.primary, *(m for m in benchmark.metrics if m != benchmark.primary)],
-            "baseline": benchmark.baseline,
-            "arms": arms or list(dict.fromkeys(cell.arm for cell in cells)),
-            "seeds": sorted({cell.seed for cell in cells}),
-            "steps": cells[0].config.steps,
-            "last_k": benchmark.last_k if last_k is None else last_k,
-            "higher_is_better": True,
-            "command": command,
-            "config": cells[0].config.model_dump(mode="json", exclude={"teacher", "seed"}),
-            "cells": [
-                {
-                    "arm": cell.arm,
-                    "seed": cell.seed,
-                    "run_id": cell.config.run_id(),
-                    "config_hash": cell.config.digest(),
-                    "teacher": cell.config.teacher.model_dump(mode="json"),
-                }
-                for cell in cells
-            ],
-        },
-    )
+    longest = max(cells, key=lambda cell: cell.config.steps).config
+    stated = {
+        "schema": 1,
+        "name": benchmark.name,
+        "title": benchmark.title,
+        "env": longest.env.id,
+        "env_version": env_version(longest.env.id),
+        "package_version": rlteach.__version__,
+        "primary": benchmark.primary,
+        "metrics": [benchmark.primary, *(m for m in benchmark.metrics if m != benchmark.primary)],
+        "baseline": benchmark.baseline,
+        "arms": arms or list(dict.fromkeys(cell.arm for cell in cells)),
+        "seeds": sorted({cell.seed for cell in cells}),
+        "steps": longest.steps,
+        "last_k": benchmark.last_k if last_k is None else last_k,
+        "higher_is_better": True,
+        "command": command,
+        "config": longest.model_dump(mode="json", exclude={"teacher", "seed"}),
+        "cells": [_stated(cell, longest) for cell in cells],
+    }
+    if benchmark.scales:
+        stated["scales"] = {name: list(ends) for name, ends in benchmark.scales.items()}
+    write_json(path / "benchmark.json", stated)
+
+
+def _stated(cell: Cell, shared: RunConfig) -> dict[str, Any]:
+    """Return a cell as `benchmark.json` holds it: with its own steps and learner where they are not the shared ones."""
+    stated = {
+        "arm": cell.arm,
+        "seed": cell.seed,
+        "run_id": cell.config.run_id(),
+        "config_hash": cell.config.digest(),
+        "teacher": cell.config.teacher.model_dump(mode="json"),
+    }
+    if cell.config.steps != shared.steps:
+        stated["steps"] = cell.config.steps
+    if cell.config.learner != shared.learner:
+        stated["learner"] = cell.config.learner.model_dump(mode="json")
+    if cell.config.observations != shared.observations:
+        stated["observations"] = cell.config.observations
+    return stated
 
 
 def choose(named: Mapping[str, Any], name: str, kind: str) -> Any:

@@ -25,7 +25,8 @@ from rlteach import environments
 from rlteach.delivery import BatchVecEnv, find_lesson_venv
 from rlteach.errors import RunDirectoryError
 from rlteach.experiment.evaluate import global_randomness, restore_global_randomness
-from rlteach.experiment.files import pack_state, read_json, unpack_state, write_atomically, write_json
+from rlteach.files import pack_state, read_json, unpack_state, write_atomically, write_json
+from rlteach.learners.tensors import to_arrays, to_tensors
 from rlteach.protocols import State
 
 SCHEMA = 1
@@ -157,16 +158,16 @@ def restore_environments(venv: VecEnv, states: Any) -> None:
 
 def _learner_state(model: Any) -> State:
     if hasattr(model, "state_dict"):
-        own: State = {"own": model.state_dict(), "last_obs": _plain(model._last_obs)}
+        own: State = {"own": model.state_dict(), "last_obs": to_arrays(model._last_obs)}
         return own
     assert isinstance(model, BaseAlgorithm)
     _, variables = model._get_torch_save_params()
     buffer = getattr(model, "replay_buffer", None)
     return {
-        "parameters": _plain(model.get_parameters()),
-        "variables": {name: _plain(getattr(model, name).detach()) for name in variables},
+        "parameters": to_arrays(model.get_parameters()),
+        "variables": {name: to_arrays(getattr(model, name).detach()) for name in variables},
         "counters": {name: getattr(model, name) for name in COUNTERS if hasattr(model, name)},
-        "last_seen": {name: _plain(getattr(model, name)) for name in LAST_SEEN if hasattr(model, name)},
+        "last_seen": {name: to_arrays(getattr(model, name)) for name in LAST_SEEN if hasattr(model, name)},
         "episodes": [dict(info) for info in model.ep_info_buffer or []],
         "successes": [float(success) for success in model.ep_success_buffer or []],
         "action_space": model.action_space.np_random.bit_generator.state,
@@ -179,7 +180,7 @@ def _restore_learner(model: Any, state: State) -> None:
         model.load_state_dict(state["own"])
         model._last_obs = state["last_obs"]
         return
-    model.set_parameters(_tensors(state["parameters"]), exact_match=True, device=model.device)
+    model.set_parameters(to_tensors(state["parameters"]), exact_match=True, device=model.device)
     for name, value in state["variables"].items():
         getattr(model, name).data.copy_(torch.from_numpy(value))
     for name, value in {**state["counters"], **state["last_seen"]}.items():
@@ -189,26 +190,6 @@ def _restore_learner(model: Any, state: State) -> None:
     model.action_space.np_random.bit_generator.state = state["action_space"]
     if state["replay_buffer"] is not None:
         _restore_buffer(model.replay_buffer, state["replay_buffer"])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu().numpy().copy()
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(part) for part in value)
-    return value.copy() if isinstance(value, np.ndarray) else value
-
-
-def _tensors(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy())
-    if isinstance(value, dict):
-        return {key: _tensors(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_tensors(part) for part in value)
-    return value
 
 
 def _buffer_state(buffer: Any) -> State:
@@ -243,9 +224,9 @@ def normalizer_statistics(normalizer: VecNormalize) -> State:
     many = observation if isinstance(observation, dict) else {"": observation}
     return {
         "observations": {
-            k: {p: _plain(getattr(r, p)) for p in NORMALIZER_PARTS} for k, r in many.items() if r is not None
+            k: {p: to_arrays(getattr(r, p)) for p in NORMALIZER_PARTS} for k, r in many.items() if r is not None
         },
-        "rewards": {part: _plain(getattr(normalizer.ret_rms, part)) for part in NORMALIZER_PARTS},
+        "rewards": {part: to_arrays(getattr(normalizer.ret_rms, part)) for part in NORMALIZER_PARTS},
     }
 
 
@@ -253,8 +234,8 @@ def _normalizer_state(normalizer: VecNormalize) -> State:
     return {
         **normalizer_statistics(normalizer),
         "returns": normalizer.returns.copy(),
-        "last_obs": _plain(normalizer.old_obs),
-        "last_reward": _plain(normalizer.old_reward),
+        "last_obs": to_arrays(normalizer.old_obs),
+        "last_reward": to_arrays(normalizer.old_reward),
     }
 
 

@@ -27,6 +27,8 @@ from rlteach.learners import learner_faults
 from rlteach.teachers.base import teacher_faults
 
 SCHEMA = 1
+LATER = {"observations": ""}
+"""Settings that came after the first results, and the value at which they leave a run's hash as it was."""
 
 
 class _Strict(BaseModel):
@@ -86,6 +88,7 @@ class RunConfig(_Strict):
     """Everything that decides what a run does.
 
     Attributes:
+        observations: What the learner sees: a role (`expert`, `student`), groups joined by commas, or "" for all.
         steps: Environment steps of the learner.
         checkpoint_every: Environment steps between checkpoints; 0 for at each evaluation.
         success_threshold: Return that counts as success where the environment does not say.
@@ -101,6 +104,7 @@ class RunConfig(_Strict):
     seed: int = Field(default=0, ge=0)
     checkpoint_every: int = Field(default=0, ge=0)
     success_threshold: float | None = None
+    observations: str = ""
 
     def to_yaml(self) -> str:
         """Return the resolved configuration as YAML."""
@@ -109,7 +113,7 @@ class RunConfig(_Strict):
     def digest(self) -> str:
         """Return the hash that identifies the run: configuration with seed, environment version, package version."""
         parts = {
-            "config": self.model_dump(mode="json"),
+            "config": {k: v for k, v in self.model_dump(mode="json").items() if k not in LATER or v != LATER[k]},
             "env": env_version(self.env.id),
             "package": rlteach.__version__,
         }
@@ -233,7 +237,7 @@ def _name_faults(config: RunConfig) -> Sequence[str]:
         faults += [f"teacher: {fault}" for fault in teacher_faults(config.teacher.name, config.teacher.kwargs)]
     except UserError as error:
         faults.append(f"teacher.name: {error}")
-    learner = learner_faults(config.learner.name, config.learner.kwargs)
+    learner = learner_faults(config.learner.name, config.learner.kwargs, config.learner.policy)
     faults += [f"learner: {fault}" for fault in learner]
     kwargs = config.learner.kwargs
     if not learner and _is_on_policy(config.learner.name):

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from rlteach.delivery import attach
 from rlteach.lesson import Outcome
+from rlteach.observations import View
 from rlteach.report.stats import cvar
 from rlteach.teachers.fixed_tasks import FixedTasks
 
@@ -31,6 +32,7 @@ def evaluate(
     gamma: float = 0.99,
     success_threshold: float | None = None,
     normalizer: VecNormalize | None = None,
+    view: View | None = None,
 ) -> list[Outcome]:
     """Play every task `repeats` times and return the outcomes in task order, repeat by repeat.
 
@@ -46,6 +48,7 @@ def evaluate(
         gamma: Discount of `Outcome.discounted_ret`.
         success_threshold: See `attach`.
         normalizer: The training `VecNormalize`, whose observation statistics apply.
+        view: What the model sees of an observation; all of it by default.
     """
     teacher = FixedTasks(tasks, repeats=repeats)
     with own_randomness(seed):
@@ -55,7 +58,8 @@ def evaluate(
         starts = np.ones(venv.num_envs, dtype=bool)
         state = None
         while not teacher.done:
-            seen = normalizer.normalize_obs(observation) if normalizer is not None else observation
+            seen = observation if view is None else view(observation)
+            seen = seen if normalizer is None else normalizer.normalize_obs(seen)
             actions, state = model.predict(seen, state=state, episode_start=starts, deterministic=deterministic)
             observation, _, starts, _ = taught.step(actions)
     return [outcome for outcome in teacher.outcomes if outcome is not None]

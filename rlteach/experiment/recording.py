@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rlteach.experiment.files import Table, read_rows
+from rlteach.files import Table, read_rows
 from rlteach.lesson import Lesson, Outcome
 from rlteach.protocols import State, Teacher
 from rlteach.task_space import TaskSpace

@@ -18,7 +18,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -35,11 +35,13 @@ from rlteach.errors import ConfigError, MissingCapability, RlteachError, RunDire
 from rlteach.experiment import checkpoint, config
 from rlteach.experiment.config import RunConfig, env_version
 from rlteach.experiment.evaluate import evaluate, metrics_of
-from rlteach.experiment.files import Table, read_json, write_atomically, write_json
 from rlteach.experiment.progress import Progress
 from rlteach.experiment.recording import Recorded, recorded_tasks
 from rlteach.experiment.seeding import Seeds
+from rlteach.files import Table, read_json, write_atomically, write_json
 from rlteach.learners import make_learner
+from rlteach.learners.policy_files import save_policy
+from rlteach.observations import View, ViewVecEnv
 from rlteach.protocols import Teacher
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.base import make_teacher
@@ -217,10 +219,13 @@ class _Training:
         self._open.append(self.recorded.table)
         base.seed(self.seeds.environments)
         self.lesson_venv = self._attach(base, self.recorded)
-        self.venv, self.normalizer = self._normalized(self.lesson_venv)
+        self.view = View.of(base, self.config.observations) if self.config.observations else None
+        seen = self.lesson_venv if self.view is None else ViewVecEnv(self.lesson_venv, self.view)
+        self.venv, self.normalizer = self._normalized(seen)
         learner = self.config.learner
+        kwargs = with_expert_found(learner.kwargs, self.path.parent)
         self.model = make_learner(
-            learner.name, self.venv, policy=learner.policy, kwargs=learner.kwargs, seed=self.seeds.learner
+            learner.name, self.venv, policy=learner.policy, kwargs=kwargs, seed=self.seeds.learner
         )
         self.judge = _Judge(self)
 
@@ -283,12 +288,18 @@ class _Training:
 
     def _save_learner(self) -> None:
         """Write the learner as its own class saves it, and what its observations were normalised with."""
-        self.model.save(self.path / "learner.zip")
+        self.model.save(self.path / getattr(self.model, "file_name", "learner.zip"))
+        view = None if self.view is None else self.view.describe()
+        save_policy(self.model, self.path, name=self.config.learner.name, view=view, normalizer=self.normalizer)
         if self.normalizer is not None:
             statistics = checkpoint.normalizer_statistics(self.normalizer)
             write_json(
                 self.path / "normalizer.json", {"schema": SCHEMA, "epsilon": self.normalizer.epsilon, **statistics}
             )
+
+    def spent(self) -> dict[str, float]:
+        """Return what the learner used besides its own steps: environment steps by other roles, labels."""
+        return dict(self.model.budget()) if hasattr(self.model, "budget") else {}
 
     def cpu_s(self) -> float:
         """Return the CPU seconds spent on this run so far, over all its sittings."""
@@ -360,6 +371,14 @@ def _lessons_file(text: str, path: Path) -> Path:
     raise UserError(f"there are no lessons to replay at {text!r}: give a lessons.csv, a run directory, or a run id")
 
 
+def with_expert_found(kwargs: Mapping[str, Any], beside: Path) -> dict[str, Any]:
+    """Return a learner's keyword arguments, an expert named by the id of a run in `beside` replaced by its path."""
+    expert = kwargs.get("expert")
+    if isinstance(expert, str) and (beside / expert / "meta.json").is_file():
+        return {**kwargs, "expert": str(beside / expert)}
+    return dict(kwargs)
+
+
 class _Judge:
     """Evaluates on the environment's test sets and writes `evals.csv` and `metrics.jsonl`."""
 
@@ -413,6 +432,7 @@ class _Judge:
                     gamma=training.gamma,
                     success_threshold=training.config.success_threshold,
                     normalizer=normalizer,
+                    view=training.view,
                 )
                 self.metrics |= metrics_of(outcomes, self.config.repeats, f"{set_name}/{policy}")
                 for index, outcome in enumerate(outcomes):
@@ -435,6 +455,7 @@ class _Judge:
             "cpu_s": round(training.cpu_s(), 2),
             "steps_learner": step,
             "steps_teacher": 0,
+            **training.spent(),
             "metrics": self.metrics,
         }
         with self.lines.open("a", encoding="utf-8") as file:

@@ -18,13 +18,21 @@ NEEDED = ("learn", "predict", "save")
 """What makes a class a learner."""
 
 
-def learner_faults(learner: str | type, kwargs: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for everything wrong with a learner's name and keyword arguments; builds nothing."""
+def learner_faults(learner: str | type, kwargs: Mapping[str, Any], policy: str = "MlpPolicy") -> list[str]:
+    """Return one sentence for everything wrong with a learner's name and keyword arguments; builds nothing.
+
+    A class may know more about its settings than their names: `setting_faults(policy, kwargs)` is asked if it has it.
+    """
     try:
         cls = _class_of(learner)
     except Exception as error:
         return [str(error)]
-    return class_faults("learner", learner, cls, NEEDED) or hyperparameter_faults(cls, kwargs, reserved=SET_BY_THE_RUN)
+    faults = class_faults("learner", learner, cls, NEEDED) or hyperparameter_faults(
+        cls, kwargs, reserved=SET_BY_THE_RUN
+    )
+    if not faults and hasattr(cls, "setting_faults"):
+        faults = list(cls.setting_faults(policy, kwargs))
+    return faults
 
 
 def make_learner(learner: str | type, venv: Any, *, policy: str, kwargs: Mapping[str, Any], seed: int) -> Any:
@@ -40,7 +48,7 @@ def make_learner(learner: str | type, venv: Any, *, policy: str, kwargs: Mapping
     Raises:
         ConfigError: For an unknown class, unknown keyword arguments, or values that its constructor refuses.
     """
-    faults = learner_faults(learner, kwargs)
+    faults = learner_faults(learner, kwargs, policy)
     if faults:
         raise ConfigError(faults, where=f"learner {learner!r}")
     own = copy.deepcopy(dict(kwargs))  # SB3 writes into the policy_kwargs it is given

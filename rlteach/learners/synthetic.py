@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from rlteach.errors import MissingCapability
+from rlteach.learners.hooks import as_callback
 from rlteach.protocols import SkillGraph, State
 
 FULL = 100.0
@@ -79,7 +80,7 @@ class SyntheticLearner:
         end = self.num_timesteps + total_timesteps
         if self._last_obs is None or reset_num_timesteps:
             self._last_obs = self.env.reset()
-        hooks = _as_callback(callback)
+        hooks = as_callback(callback)
         hooks.init_callback(self)  # type: ignore[arg-type]
         hooks.on_training_start(locals(), globals())
         going = True
@@ -128,11 +129,3 @@ class SyntheticLearner:
         with np.load(path) as arrays:
             learner.load_state_dict({key: arrays[key] for key in arrays.files})
         return learner
-
-
-def _as_callback(callback: MaybeCallback) -> BaseCallback:
-    if isinstance(callback, BaseCallback):
-        return callback
-    if callback is None or isinstance(callback, list):
-        return CallbackList(callback or [])
-    return ConvertCallback(callback)

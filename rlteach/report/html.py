@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlteach.errors import RunDirectoryError, UserError
-from rlteach.experiment.files import read_json, write_atomically
+from rlteach.files import read_json, write_atomically
 from rlteach.report import figures
-from rlteach.report.results import Results, Run, load_columns, load_config, load_results, load_task_space
+from rlteach.report.results import Cell, Results, Run, load_columns, load_config, load_results, load_task_space
 from rlteach.report.tables import Table, body, header, make_table, short_count
 
 if TYPE_CHECKING:
@@ -114,8 +114,10 @@ def _summary(results: Results) -> Iterator[str]:
     done, expected = len(results.runs), len(benchmark.cells)
     cpu_hours = sum(max(run.last("cpu_s"), 0.0) for run in results.runs) / 3600
     arms = ", ".join(f"<b>{escape(arm)}</b>" for arm in benchmark.arms)
+    own = any(cell.steps is not None for cell in benchmark.cells)
+    steps = f"Every run has {'up to ' if own else ''}{short_count(benchmark.steps)}"
     yield (
-        f"<p>Compared on <code>{escape(benchmark.env)}</code>: {arms}. Every run has {short_count(benchmark.steps)} "
+        f"<p>Compared on <code>{escape(benchmark.env)}</code>: {arms}. {steps} "
         f"environment steps of its learner; {done} of {expected} runs are finished, {cpu_hours:.3g} CPU hours in all. "
         f"The primary metric is <code>{escape(benchmark.primary)}</code>, the baseline is "
         f"<b>{escape(benchmark.baseline)}</b>.</p>"
@@ -219,11 +221,19 @@ def _settings(results: Results) -> Iterator[str]:
         yield _words(["setting", *known], rows)
     else:
         yield "<p>The arms have the same settings.</p>"
-    shared = _flat(benchmark.config) or {key: value for key, value in _first(known).items() if key not in differing}
+    stated = {key: value for key, value in _flat(benchmark.config).items() if _is_shared(key, known.values())}
+    shared = stated or {key: value for key, value in _first(known).items() if key not in differing}
     if shared:
         yield "<details><summary>What they share</summary>"
         yield _words(["setting", "value"], [[key, value] for key, value in shared.items()])
         yield "</details>"
+
+
+def _is_shared(key: str, configs: Iterable[Mapping[str, str]]) -> bool:
+    """Tell whether all arms whose settings say anything about the part that `key` belongs to say the same."""
+    part = key.partition(".")[0]
+    stating = [config for config in configs if any(other.partition(".")[0] == part for other in config)]
+    return len({config.get(key) for config in stating}) <= 1
 
 
 def _first(configs: Mapping[str, dict[str, str]]) -> dict[str, str]:
@@ -239,7 +249,17 @@ def _config_of(results: Results, arm: str) -> Mapping[str, Any]:
         except RunDirectoryError:
             continue
         return {key: value for key, value in config.items() if key != "seed"}
-    return {"teacher": cells[0].teacher} if cells and cells[0].teacher else {}
+    return _stated(results, cells[0]) if cells else {}
+
+
+def _stated(results: Results, cell: Cell) -> dict[str, Any]:
+    """Return what `benchmark.json` says about a cell: its teacher, and whatever else differs between the cells."""
+    stated: dict[str, Any] = {"teacher": cell.teacher} if cell.teacher else {}
+    for name in ("steps", "learner", "observations"):
+        if any(getattr(other, name) is not None for other in results.benchmark.cells):
+            own = getattr(cell, name)
+            stated[name] = results.benchmark.config.get(name, "") if own is None else own
+    return stated
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -22,13 +22,13 @@ import yaml
 from numpy.typing import NDArray
 
 from rlteach.errors import ConfigError, RunDirectoryError, UnknownName
-from rlteach.experiment.files import read_json
+from rlteach.files import read_json
 
 SCHEMA = 1
 TEXTS = ("arm", "run_id", "config_hash", "env_version", "package_version")
 NUMBERS = ("seed", "step")
 LABELS = ("teacher", "env")
-COSTS = ("episodes", "cpu_s", "steps_learner", "steps_teacher")
+COSTS = ("episodes", "cpu_s", "steps_learner", "steps_teacher", "steps_expert", "labels")
 
 Columns = dict[str, NDArray[Any]]
 """A CSV file as one array per column: numbers as float64 (NaN where empty), everything else as strings."""
@@ -36,13 +36,27 @@ Columns = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Cell:
-    """One run that the table should have."""
+    """One run that the table should have.
+
+    Attributes:
+        arm: Label of its arm.
+        seed: Its seed.
+        run_id: Name of its run directory.
+        config_hash: Hash of its configuration.
+        teacher: Name and keyword arguments of its teacher.
+        steps: Environment steps after which it is complete; None for those of the benchmark.
+        learner: Name, policy and keyword arguments of its learner; None for the one that all share.
+        observations: What its learner sees; None for what all see.
+    """
 
     arm: str
     seed: int
     run_id: str
     config_hash: str
     teacher: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None
+    learner: Mapping[str, Any] | None = None
+    observations: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +72,13 @@ class Benchmark:
         baseline: Label of the arm that the others are compared with.
         arms: Labels in the order of the table.
         seeds: Seeds of every arm.
-        steps: Environment steps after which a run is complete.
+        steps: Environment steps after which a run is complete, unless its cell says otherwise.
         cells: Every run that the table should have.
         last_k: Evaluations at the end of a run over which its score is the mean.
         command: What was typed.
         higher_is_better: Direction of the metrics.
-        config: Settings that all arms share.
+        config: Settings that all arms share, where their cells say nothing else.
+        scales: Names of columns, and for each the arm that counts 0 there and the one that counts 1.
     """
 
     name: str
@@ -80,6 +95,11 @@ class Benchmark:
     command: str = ""
     higher_is_better: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
+    scales: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def steps_of(self, cell: Cell) -> int:
+        """Return the environment steps after which a cell's run is complete."""
+        return self.steps if cell.steps is None else cell.steps
 
 
 @dataclass(frozen=True)
@@ -89,8 +109,7 @@ class Run:
     Attributes:
         cell: The cell it fills.
         steps: Learner steps of each evaluation, shape (evaluations,).
-        values: Every metric by name, and the columns `episodes`, `cpu_s`, `steps_learner`, `steps_teacher`; NaN where
-            not measured, shape (evaluations,) each.
+        values: Every metric by name, and the columns in `COSTS`; NaN where not measured, shape (evaluations,) each.
         env_version: Version of the environment.
         package_version: Version of rlteach.
     """
@@ -114,7 +133,7 @@ class Results:
         directory: Where it was read from.
         benchmark: What there should be.
         runs: The finished runs, in the order of the benchmark's cells.
-        unfinished: Cells without a run, or whose run stops before the benchmark's last step.
+        unfinished: Cells without a run, or whose run stops before its last step.
         mixed: Why the runs should not be compared, one sentence each; only with `force`.
     """
 
@@ -197,7 +216,7 @@ def load_results(directory: str | Path, *, force: bool = False) -> Results:
     runs, unfinished = [], []
     for cell in benchmark.cells:
         run = _run(cell, evaluations.get((cell.run_id, cell.config_hash), []))
-        if run is None or run.steps[-1] < benchmark.steps:
+        if run is None or run.steps[-1] < benchmark.steps_of(cell):
             unfinished.append(cell)
         elif len(run.steps) < benchmark.last_k:
             raise RunDirectoryError(
@@ -226,8 +245,15 @@ _KINDS: dict[str, Any] = {
     "steps": int,
     "cells": list,
 }
-_OPTIONAL_KINDS: dict[str, Any] = {"last_k": int, "command": str, "higher_is_better": bool, "config": dict}
+_OPTIONAL_KINDS: dict[str, Any] = {
+    "last_k": int,
+    "command": str,
+    "higher_is_better": bool,
+    "config": dict,
+    "scales": dict,
+}
 _CELL_KINDS: dict[str, Any] = {"arm": str, "seed": int, "run_id": str, "config_hash": str}
+_OPTIONAL_CELL_KINDS: dict[str, Any] = {"steps": int, "learner": dict, "observations": str}
 
 
 def _benchmark(path: Path) -> Benchmark:
@@ -240,13 +266,17 @@ def _benchmark(path: Path) -> Benchmark:
         faults = list(_content_faults(data))
     if faults:
         raise ConfigError(faults, where=str(path))
-    cells = [
-        Cell(**{key: cell[key] for key in _CELL_KINDS}, teacher=cell.get("teacher") or {}) for cell in data["cells"]
-    ]
+    cells = [_cell(cell) for cell in data["cells"]]
     fields: dict[str, Any] = {key: data[key] for key in (*_KINDS, *_OPTIONAL_KINDS) if key in data}
     fields |= {"arms": tuple(data["arms"]), "seeds": tuple(data["seeds"]), "cells": tuple(cells)}
+    fields["scales"] = {name: (low, high) for name, (low, high) in data.get("scales", {}).items()}
     fields["metrics"] = tuple(dict.fromkeys([data["primary"], *data["metrics"]]))
     return Benchmark(**fields)
+
+
+def _cell(data: Mapping[str, Any]) -> Cell:
+    fields = {key: data[key] for key in (*_CELL_KINDS, *_OPTIONAL_CELL_KINDS) if key in data}
+    return Cell(**fields, teacher=data.get("teacher") or {})
 
 
 def _kind_faults(
@@ -266,6 +296,9 @@ def _content_faults(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} holds {wrong[0]!r}, which is not of type {kind.__name__}"
     if data["steps"] < 0 or data.get("last_k", 1) < 1:
         yield f"steps = {data['steps']} must not be negative, and last_k = {data.get('last_k', 1)} not below 1"
+    for name, ends in data.get("scales", {}).items():
+        if not (isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, str) for end in ends)):
+            yield f"scales.{name} = {ends!r} does not name two arms"
     seen = set()
     for index, cell in enumerate(data["cells"]):
         where = f"cells[{index}]"
@@ -273,6 +306,7 @@ def _content_faults(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where} is not a mapping"
             continue
         faults = list(_kind_faults(cell, _CELL_KINDS, f"{where}."))
+        faults += _kind_faults(cell, _OPTIONAL_CELL_KINDS, f"{where}.", optional=True)
         yield from faults
         if faults:
             continue

@@ -13,7 +13,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from rlteach.report import stats
 from rlteach.report.results import Results
-from rlteach.report.stats import PairedDifference
+from rlteach.report.stats import PairedDifference, Vector
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -30,6 +30,21 @@ TEST_RUNS = 5
 """Fewest runs per arm for a test. With four against four, no permutation test can fall below p = .029."""
 
 NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A score between two arms: 0 where the mean of the one is, 1 where the mean of the other is.
+
+    Attributes:
+        mean: Mean over the runs; NaN where the two ends are not known or do not differ.
+        low: Lower end of its 95 % bootstrap interval over the runs, the ends held fixed; NaN with fewer than two.
+        high: Its upper end.
+    """
+
+    mean: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -50,9 +65,12 @@ class Row:
         permutation_p: Permutation test against the baseline, Holm-corrected over the arms.
         steps_learner: Median environment steps that the learner used.
         steps_teacher: Median environment steps that the teacher used by itself.
+        steps_expert: Median environment steps that the training of the expert used.
+        labels: Median labels of the expert; NaN for a learner that counts none.
         cpu_s: Median CPU seconds.
         missing: Seeds without a score.
         run_ids: The runs behind the row.
+        scaled: The score on each of the benchmark's scales.
     """
 
     arm: str
@@ -68,14 +86,17 @@ class Row:
     permutation_p: float
     steps_learner: float
     steps_teacher: float
+    steps_expert: float
+    labels: float
     cpu_s: float
     missing: tuple[int, ...]
     run_ids: tuple[str, ...]
+    scaled: Mapping[str, Scaled]
 
     @property
     def steps(self) -> float:
         """Environment steps in all, whoever caused them."""
-        return self.steps_learner + self.steps_teacher
+        return self.steps_learner + self.steps_teacher + self.steps_expert
 
 
 @dataclass(frozen=True)
@@ -88,6 +109,7 @@ class Table:
         is_primary: Whether it is the metric that decides.
         baseline: Label of the arm that the others are compared with.
         higher_is_better: Direction of the metric.
+        scales: Names of the columns with scores between two arms.
         rows: One per arm, in the benchmark's order.
         notes: What a reader must know, one sentence each.
         footer: Where the numbers come from: command, versions, seeds, runs.
@@ -98,6 +120,7 @@ class Table:
     is_primary: bool
     baseline: str
     higher_is_better: bool
+    scales: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     footer: tuple[str, ...]
@@ -121,9 +144,10 @@ def make_table(results: Results, metric: str | None = None) -> Table:
         is_primary=is_primary,
         baseline=benchmark.baseline,
         higher_is_better=benchmark.higher_is_better,
+        scales=tuple(benchmark.scales),
         rows=rows,
         notes=tuple(_notes(results, rows, is_primary)),
-        footer=tuple(_footer(results, rows, is_primary)),
+        footer=tuple(_footer(results, rows, metric, is_primary)),
     )
 
 
@@ -179,10 +203,36 @@ def _row(results: Results, arm: str, metric: str, compared: _Comparison) -> Row:
         permutation_p=compared.permutation_p,
         steps_learner=_median([_known(run.last("steps_learner"), float(run.steps[-1])) for run in runs]),
         steps_teacher=_median([_known(run.last("steps_teacher"), 0.0) for run in runs]),
+        steps_expert=_median([_known(run.last("steps_expert"), 0.0) for run in runs]),
+        labels=_median([run.last("labels") for run in runs]),
         cpu_s=_median([run.last("cpu_s") for run in runs]),
         missing=tuple(sorted(set(expected) - set(by_seed))),
         run_ids=tuple(run.cell.run_id for run in runs),
+        scaled={name: _scaled(scores, *_ends(results, metric, name)) for name in results.benchmark.scales},
     )
+
+
+def _ends(results: Results, metric: str, scale: str) -> tuple[float, float]:
+    """Return the mean scores of the arms that count 0 and 1; NaN for one without a score."""
+    low, high = (
+        list(results.scores(arm, metric).values()) if arm in results.benchmark.arms else []
+        for arm in results.benchmark.scales[scale]
+    )
+    return float(np.mean(low)) if low else math.nan, float(np.mean(high)) if high else math.nan
+
+
+def _scaled(scores: Vector, low: float, high: float) -> Scaled:
+    if not scores.size or not _differ(low, high):
+        return Scaled()
+    values = (scores - low) / (high - low)
+    interval = (math.nan, math.nan)
+    if values.size > 1:
+        interval = stats.bootstrap_interval(values, np.mean, rng=np.random.default_rng(0))
+    return Scaled(float(values.mean()), *interval)
+
+
+def _differ(low: float, high: float) -> bool:
+    return math.isfinite(low) and math.isfinite(high) and not math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _known(value: float, otherwise: float) -> float:
@@ -209,7 +259,7 @@ def _notes(results: Results, rows: Sequence[Row], is_primary: bool) -> list[str]
     return notes
 
 
-def _footer(results: Results, rows: Sequence[Row], is_primary: bool) -> list[str]:
+def _footer(results: Results, rows: Sequence[Row], metric: str, is_primary: bool) -> list[str]:
     benchmark = results.benchmark
     hashes = {run.cell.config_hash for run in results.runs}
     packages = ", ".join(sorted({run.package_version for run in results.runs})) or "of unknown version"
@@ -218,13 +268,49 @@ def _footer(results: Results, rows: Sequence[Row], is_primary: bool) -> list[str
     tests = " p: two-sided, Holm-corrected over the arms." if is_primary else ""
     done, expected = sum(row.n for row in rows), sum(row.n_expected for row in rows)
     return [
-        f"Score: {last} of a run, at {benchmark.steps:,} steps or more. IQM: interquartile mean with a 95 % bootstrap "
+        f"Score: {last} of a run, at {_completion(results)}. IQM: interquartile mean with a 95 % bootstrap "
         f"interval. P(better): that a run beats a run of {benchmark.baseline}. Difference: from {benchmark.baseline}, "
-        f"paired by seed, with a 95 % Student t interval.{tests} Costs: median.",
+        f"paired by seed, with a 95 % Student t interval.{tests} Costs: median."
+        + (" Steps include those of the expert's training, CPU s does not." if _any_expert(rows) else "")
+        + (" Labels: actions that the expert was asked for." if _any_labels(rows) else ""),
+        *(_scale_sentence(results, metric, name) for name in benchmark.scales),
         f"rlteach {packages}, {benchmark.env} (env version {environments}), seeds {_ranges(benchmark.seeds)}, "
         f"{done} of {expected} runs, {len(hashes)} configuration hashes.",
         f"Command: {benchmark.command or 'not recorded'}",
     ]
+
+
+def _completion(results: Results) -> str:
+    benchmark = results.benchmark
+    shorter: dict[int, dict[str, None]] = {}
+    for cell in benchmark.cells:
+        if cell.steps is not None:
+            shorter.setdefault(cell.steps, {})[cell.arm] = None
+    others = "; ".join(f"{', '.join(arms)}: {steps:,}" for steps, arms in shorter.items())
+    return f"{benchmark.steps:,} steps or more" + (f" ({others})" if others else "")
+
+
+def _scale_sentence(results: Results, metric: str, name: str) -> str:
+    """Explain a column of scaled scores, or say why it is empty."""
+    arms, ends = results.benchmark.scales[name], _ends(results, metric, name)
+    meaning = f"{name}: 0 is the mean of {arms[0]}, 1 the mean of {arms[1]}"
+    if unknown := [arm for arm, end in zip(arms, ends, strict=True) if not math.isfinite(end)]:
+        return f"{meaning}; it cannot be said, because {' and '.join(unknown)} {_have(len(unknown))} no score."
+    if not _differ(*ends):
+        return f"{meaning}; it cannot be said, because the two do not differ."
+    return f"{meaning}; the mean over the runs, with a 95 % bootstrap interval in which these two ends are fixed."
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def _any_expert(rows: Sequence[Row]) -> bool:
+    return any(row.steps_expert > 0 for row in rows)
+
+
+def _any_labels(rows: Sequence[Row]) -> bool:
+    return any(row.labels > 0 for row in rows)
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -243,10 +329,11 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 def header(table: Table) -> list[str]:
     """Return the column heads of `body`."""
-    heads = ["arm", "n", "mean ± sd", "IQM [95 %]", "P(better)", "difference [95 %]", "won-lost"]
+    heads = ["arm", "n", "mean ± sd", "IQM [95 %]", *(f"{name} [95 %]" for name in table.scales)]
+    heads += ["P(better)", "difference [95 %]", "won-lost"]
     if table.is_primary:
         heads += ["p Welch", "p permut."]
-    return [*heads, "steps", "CPU s"]
+    return [*heads, "steps", *(["labels"] if _any_labels(table.rows) else []), "CPU s"]
 
 
 def body(table: Table) -> list[list[str]]:
@@ -259,6 +346,11 @@ def _texts(row: Row, digits: int, table: Table) -> list[str]:
     def number(value: float, sign: str = "") -> str:
         return f"{value:{sign}.{digits}f}" if math.isfinite(value) else NOTHING
 
+    def scaled(score: Scaled) -> str:
+        known = [value for value in (score.mean, score.low, score.high) if math.isfinite(value)]
+        texts = [f"{round(value, 2) + 0.0:.2f}" for value in known]  # + 0.0: no -0.00
+        return f"{texts[0]} [{texts[1]}, {texts[2]}]" if len(texts) == 3 else texts[0] if texts else NOTHING
+
     def interval(middle: float, low: float, high: float, sign: str = "") -> str:
         if not math.isfinite(low):
             return number(middle, sign)
@@ -270,13 +362,17 @@ def _texts(row: Row, digits: int, table: Table) -> list[str]:
         str(row.n) if row.n == row.n_expected else f"{row.n}/{row.n_expected}",
         f"{number(row.mean)} ± {number(row.sd)}" if math.isfinite(row.sd) else number(row.mean),
         interval(row.iqm, *row.interval),
+        *(scaled(row.scaled[name]) for name in table.scales),
         f"{row.improvement:.2f}" if math.isfinite(row.improvement) else NOTHING,
         interval(paired.mean, paired.low, paired.high, "+") if paired else NOTHING,
         f"{paired.wins}-{paired.losses}" if paired else NOTHING,
     ]
     if table.is_primary:
         cells += [p_text(row.welch_p), p_text(row.permutation_p)]
-    return [*cells, _steps_text(row), f"{row.cpu_s:,.0f}" if math.isfinite(row.cpu_s) else NOTHING]
+    cells.append(_steps_text(row))
+    if _any_labels(table.rows):
+        cells.append(short_count(row.labels) if math.isfinite(row.labels) else NOTHING)
+    return [*cells, f"{row.cpu_s:,.0f}" if math.isfinite(row.cpu_s) else NOTHING]
 
 
 def _digits(values: Sequence[float]) -> int:
@@ -294,9 +390,9 @@ def p_text(p: float) -> str:
 def _steps_text(row: Row) -> str:
     if not math.isfinite(row.steps):
         return NOTHING
-    if row.steps_teacher == 0:
-        return short_count(row.steps)
-    return f"{short_count(row.steps)} ({short_count(row.steps_teacher)} teacher)"
+    roles = {"expert": row.steps_expert, "teacher": row.steps_teacher}
+    split = ", ".join(f"{short_count(steps)} {role}" for role, steps in roles.items() if steps)
+    return f"{short_count(row.steps)} ({split})" if split else short_count(row.steps)
 
 
 def short_count(count: float, digits: int = 4) -> str:
@@ -350,6 +446,8 @@ def to_csv(table: Table) -> str:
 def _flat(row: Row) -> dict[str, Any]:
     data = {**asdict(row), "steps": row.steps}
     low, high = data.pop("interval")
+    for name, score in data.pop("scaled").items():
+        data |= {f"scaled_{name}": score["mean"]} | {f"scaled_{name}_{end}": score[end] for end in ("low", "high")}
     paired = data.pop("paired") or dict.fromkeys(("n", "mean", "low", "high", "wins", "losses", "ties"))
     data |= {"iqm_low": low, "iqm_high": high} | {f"paired_{key}": value for key, value in paired.items()}
     data |= {"missing": " ".join(map(str, row.missing)), "run_ids": " ".join(row.run_ids)}

@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.random import get_state as numpy_global_state
 
-from rlteach.experiment.files import pack_state, unpack_state
+from rlteach.files import pack_state, unpack_state
 from rlteach.lesson import Lesson, Outcome
 from rlteach.protocols import State, Teacher
 from rlteach.task_space import TaskSpace, Vector

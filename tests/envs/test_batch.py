@@ -1,5 +1,7 @@
 """Batch and single forms are one environment: same numbers, same rules, for every small environment."""
 
+import copy
+import pickle
 import re
 import warnings
 from collections.abc import Callable
@@ -397,6 +399,28 @@ def test_actions_beyond_the_bounds_count_as_the_bound(name: str) -> None:
 def test_wrong_arguments_are_named(make: Callable[[], Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         make()
+
+
+def test_a_single_environment_offers_what_its_batch_offers_and_nothing_else() -> None:
+    assert hasattr(ToyCubes(), "skill_graph") and not hasattr(GoalMaze(), "skill_graph")
+    assert hasattr(GoalMaze(), "picture") and not hasattr(ToyCubes(), "picture")
+    assert not hasattr(GoalMaze(), "observation_groups")
+    with pytest.raises(AttributeError, match="'GoalMaze' object has no attribute 'set_goal'"):
+        _ = GoalMaze().set_goal
+    assert gym.make("rlteach/GoalMaze-v0").has_wrapper_attr("oracle_window")
+
+
+@pair_named
+def test_a_single_environment_can_be_pickled_and_copied(name: str) -> None:
+    env = PAIRS[name].one()
+    env.reset(seed=1)
+    twins = [pickle.loads(pickle.dumps(env)), copy.deepcopy(env)]
+    env.action_space.seed(0)
+    action = env.action_space.sample()
+    first = env.step(action)
+    for twin in twins:
+        again = twin.step(action)
+        assert same_bits(first[0], again[0]) and first[1:] == again[1:]
 
 
 # -- other people's checks, and every door -------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import runpy
 import shutil
 import textwrap
 from pathlib import Path
@@ -14,6 +15,8 @@ from rlteach.experiment import bench as benches
 from rlteach.experiment.bench import Arm, Benchmark, Cell, Profile, Tuning, bench, cells_of, tuning_cells
 from rlteach.experiment.config import EnvConfig, RunConfig
 from rlteach.experiment.run import Interrupted, run
+from rlteach.report.results import load_results
+from rlteach.report.tables import make_table
 
 BASE: dict[str, Any] = {
     "env": {"id": "rlteach/ToyCubes-v0", "kwargs": {"cubes": 3}, "n_envs": 2},
@@ -248,7 +251,7 @@ def test_a_yoked_arm_replays_its_sources_lessons_in_order_with_other_seeds(tmp_p
     assert [cell.arm for cell in found] == ["success_guided"] * 2 + ["guided (yoked)"] * 2, "sources come first"
     sources, yoked = found[:2], found[2:]
     for source, follower in zip(sources, yoked, strict=True):
-        assert follower.after == source.config.run_id() and follower.seed == source.seed
+        assert follower.after == (source.config.run_id(),) and follower.seed == source.seed
         assert follower.config.seed == source.config.seed + benches.YOKED_SEED_OFFSET
         assert follower.config.teacher.kwargs == {"lessons": source.config.run_id()}
     report = bench(chosen, found, tmp_path)
@@ -312,6 +315,205 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_run(tmp_pa
     with pytest.raises(RunDirectoryError, match="cannot make the results directory"):
         bench(chosen, cells(chosen), tmp_path / "file" / "results")
     assert (tmp_path / "file").read_text() == "precious"
+
+
+# -- experts -------------------------------------------------------------------------------------------------------
+
+EXPERT = Arm(
+    "expert",
+    teacher="uniform",
+    overrides={
+        "observations": "expert",
+        "learner": {
+            "name": "ppo",
+            "kwargs": {"n_steps": 50, "batch_size": 100, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}},
+        },
+    },
+)
+DAGGER = {"learner": {"name": "dagger", "policy": "mlp", "kwargs": {"n_steps": 25, "policy_kwargs": {"hidden": [8]}}}}
+STUDENT = Arm("student", teacher="uniform", expert="expert", share=0.5, overrides=DAGGER)
+TUNED = Arm(
+    "tuned",
+    teacher="uniform",
+    expert="student",
+    share=0.25,
+    overrides={**DAGGER, "learner.kwargs.student_obs": "privileged"},  # seeing the same as its expert is warned of
+)
+RANDOM = Arm("random", teacher="uniform", overrides={"learner": {"name": "random"}})
+
+
+def distillation(*arms: Arm, seeds: int = 1, steps: int = 400, **changes: Any) -> Benchmark:
+    fields: dict[str, Any] = {
+        "name": "small_tiger",
+        "base": {"env": {"id": "rlteach/TigerRoom-v0", "n_envs": 4}, "evaluation": {"every": 10_000}},
+        "primary": "return/sides/det",
+        "profiles": {"smoke": Profile(steps=steps, seeds=seeds)},
+        "baseline": "random",
+    }
+    return benchmark(*arms, **fields | changes)
+
+
+def test_an_arms_expert_is_the_run_of_another_arm_with_the_same_seed() -> None:
+    found = cells(distillation(TUNED, STUDENT, RANDOM, EXPERT, seeds=2))
+    assert [cell.arm for cell in found] == ["random"] * 2 + ["expert"] * 2 + ["student"] * 2 + ["tuned"] * 2
+    for expert, student, tuned in zip(found[2:4], found[4:6], found[6:], strict=True):
+        assert student.config.learner.kwargs["expert"] == expert.config.run_id() == student.expert
+        assert student.after == (expert.config.run_id(),) and tuned.after == (student.config.run_id(),)
+        assert expert.seed == student.seed == student.config.seed == tuned.config.seed
+        assert student.config.learner.kwargs["n_steps"] == 25, "the arm's own settings stay"
+        assert not expert.after and not expert.expert
+    assert STUDENT.overrides == DAGGER and "expert" not in DAGGER["learner"]["kwargs"], "the arm is not changed"
+
+
+def test_an_arm_trains_for_its_share_of_the_steps_and_for_one_at_least() -> None:
+    for steps, expected in ((400, [400, 200, 100]), (2, [2, 1, 1])):
+        found = cells(distillation(EXPERT, STUDENT, TUNED, steps=steps))
+        assert [cell.config.steps for cell in found] == expected
+    whole = Arm("uniform", share=1.0)
+    assert cells(benchmark(whole))[0].config.digest() == cells(benchmark(Arm("uniform")))[0].config.digest()
+
+
+def test_faults_of_experts_shares_and_scales_are_told_all_at_once() -> None:
+    chosen = distillation(
+        STUDENT,
+        Arm("idle", teacher="uniform", share=0.0, overrides=RANDOM.overrides),
+        Arm("stranger", teacher="uniform", expert="expret", overrides=DAGGER),
+        Arm("own expert", teacher="uniform", expert="own expert", overrides=DAGGER),
+        scales={"score": ("random", "studnet")},
+    )
+    with pytest.raises(ConfigError) as caught:
+        cells(chosen)
+    assert caught.value.faults == [
+        "scale 'score': no arm is called 'random'.",
+        "scale 'score': no arm is called 'studnet'. Did you mean 'student'?",
+        "arm 'idle': share = 0.0 must be above 0",
+        "arm 'student': its expert is 'expert', which is not run in this profile",
+        "arm 'stranger': its expert is 'expret', which is not run in this profile",
+    ]
+
+
+def test_what_follows_from_an_arms_fault_is_not_told_again() -> None:
+    broken = Arm("expert", teacher="unifrom", overrides=EXPERT.overrides)
+    with pytest.raises(ConfigError) as caught:
+        cells(distillation(broken, STUDENT, TUNED))
+    assert len(caught.value.faults) == 1 and "arm 'expert': teacher.name" in caught.value.faults[0]
+
+
+def test_an_expert_is_refused_by_a_learner_that_takes_none() -> None:
+    with pytest.raises(ConfigError, match="expert"):
+        cells(distillation(EXPERT, Arm("uniform", expert="expert", overrides=EXPERT.overrides)))
+
+
+@pytest.mark.slow
+def test_expert_student_and_its_student_are_played_in_turn_and_their_costs_are_added_up(tmp_path: Path) -> None:
+    yoked = Arm("yoked", yoked_to="student", expert="expert", share=0.5, overrides=DAGGER)
+    chosen = distillation(
+        yoked,
+        TUNED,
+        STUDENT,
+        EXPERT,
+        RANDOM,
+        seeds=2,
+        steps=800,
+        scales={"gap": ("random", "expert"), "none": ("student", "random")},
+    )
+    report = bench(chosen, cells(chosen), tmp_path, jobs=2)
+    assert report.failed == {} and report.done == 10
+    last = {(row["arm"], row["seed"]): row for row in rows(tmp_path)}
+    assert len(rows(tmp_path)) == 10, "the final evaluation, although they are due at steps beyond the end"
+    for seed in "01":
+        steps = {arm: int(last[arm, seed]["step"]) for arm in ("expert", "student", "tuned", "yoked", "random")}
+        assert steps == {"expert": 800, "student": 400, "tuned": 200, "yoked": 400, "random": 800}
+        assert [last[arm, seed]["steps_expert"] for arm in steps] == ["", "800", "1200", "800", ""]
+        assert last["random", seed]["steps_learner"] == "0"
+        assert all(int(last[arm, seed]["labels"]) > 0 for arm in ("student", "tuned", "yoked"))
+    stated = json.loads((tmp_path / "benchmark.json").read_text())
+    assert stated["steps"] == 800 and stated["scales"]["gap"] == ["random", "expert"]
+    assert {cell["arm"]: cell.get("steps") for cell in stated["cells"]} == {
+        "expert": None,
+        "random": None,
+        "student": 400,
+        "tuned": 200,
+        "yoked": 400,
+    }
+    results = load_results(tmp_path)
+    assert not results.unfinished
+    table = {row.arm: row for row in make_table(results).rows}
+    assert (table["tuned"].steps, table["tuned"].steps_expert, table["random"].steps) == (1400, 1200, 0)
+    assert table["random"].scaled["gap"].mean == pytest.approx(0) and table["expert"].scaled[
+        "gap"
+    ].mean == pytest.approx(1)
+
+    before = measured(tmp_path)
+    again = bench(chosen, cells(chosen), tmp_path)
+    assert (again.done, again.skipped) == (0, 10) and measured(tmp_path) == before
+
+
+def test_an_expert_without_a_policy_on_the_disk_is_played_again_and_so_is_its_own_expert(tmp_path: Path) -> None:
+    chosen = distillation(EXPERT, STUDENT, TUNED, RANDOM)
+    bench(chosen, cells(chosen), tmp_path)
+    before = measured(tmp_path)
+    ids = {cell.arm: cell.config.run_id() for cell in cells(chosen)}
+    runs = tmp_path / "runs"
+    (runs / ids["expert"] / "policy.safetensors").unlink()
+    without(tmp_path, ids["tuned"])
+    shutil.rmtree(runs / ids["tuned"])
+    report = bench(chosen, cells(chosen), tmp_path)
+    assert report.done == 1 and not (runs / ids["expert"] / "policy.safetensors").exists(), "the student is still there"
+
+    without(tmp_path, ids["tuned"])
+    shutil.rmtree(runs / ids["tuned"])
+    shutil.rmtree(runs / ids["student"])
+    report = bench(chosen, cells(chosen), tmp_path)
+    assert report.failed == {} and report.done == 3 and report.skipped == 3
+    assert (runs / ids["expert"] / "policy.safetensors").is_file() and (runs / ids["student"] / "student").is_dir()
+    assert measured(tmp_path) == before
+
+
+def test_a_failed_expert_leaves_its_students_and_theirs_unplayed(tmp_path: Path) -> None:
+    silent = Arm("expert", teacher="uniform", overrides=RANDOM.overrides)  # it finishes, and leaves no policy behind
+    chosen = distillation(silent, STUDENT, TUNED, Arm("yoked", yoked_to="tuned", overrides=RANDOM.overrides))
+    report = bench(chosen, cells(chosen), tmp_path)
+    expert, student, tuned, yoked = (cell.config.run_id() for cell in cells(chosen))
+    assert report.done == 1 and list(report.failed) == [student, tuned, yoked]
+    assert f"{expert} holds no policy" in report.failed[student]
+    assert report.failed[tuned] == f"the run that is its expert failed: {student}"
+    assert report.failed[yoked] == f"the run whose lessons it replays failed: {tuned}"
+    assert not (tmp_path / "runs" / tuned).exists()
+
+
+def test_columns_that_no_run_has_are_not_written_and_come_beside_rows_without_them(tmp_path: Path) -> None:
+    chosen = distillation(RANDOM, EXPERT)
+    bench(chosen, cells(chosen), tmp_path)
+    assert not {"steps_expert", "labels"} & set(rows(tmp_path)[0])
+    assert "scales" not in json.loads((tmp_path / "benchmark.json").read_text())
+    before = measured(tmp_path)
+    larger = distillation(RANDOM, EXPERT, STUDENT)
+    bench(larger, cells(larger), tmp_path)
+    header = list(rows(tmp_path)[0])
+    assert header[header.index("steps_teacher") + 1 :][:2] == ["steps_expert", "labels"]
+    kept = [row for row in measured(tmp_path) if row["arm"] != "student"]
+    assert [{key: row[key] for key in before[0]} for row in kept] == before
+    assert {row["steps_expert"] for row in kept} == {""}
+
+
+# -- what has been measured ----------------------------------------------------------------------------------------
+
+PUBLISHED = sorted(Path(__file__).parents[2].glob("benchmarks/results/*/benchmark.json"))
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+def test_the_runs_of_published_results_are_those_that_their_script_would_make(path: Path) -> None:
+    stated = json.loads(path.read_text())
+    command = stated["command"].split()
+    script = runpy.run_path(str(path.parents[3] / command[1]))
+    (chosen,) = (each for each in script["BENCHMARKS"] if each.name == stated["name"])
+    if "--tune" in command:
+        found = tuning_cells(chosen)
+    else:
+        found = cells(chosen, command[command.index("--profile") + 1])
+    hashes = {(cell.arm, cell.seed): cell.config.digest() for cell in found}
+    assert {(cell["arm"], cell["seed"]): cell["config_hash"] for cell in stated["cells"]}.items() <= hashes.items()
 
 
 DEADLY = '''

@@ -133,6 +133,29 @@ def test_settings_show_where_the_arms_differ(page: Page) -> None:
     assert "teacher.name" in page.text and "learner.name" in page.text
 
 
+def test_a_report_on_distillation_shows_experts_scales_and_how_the_learners_differ(tmp_path: Path) -> None:
+    config = {"env": {"id": "E"}, "learner": {"name": "ppo", "kwargs": {"n_steps": 7}}, "observations": "expert"}
+    benchmark = benchmark_json(("uniform", "frontier"), config=config, scales={"gap": ["uniform", "frontier"]})
+    for cell in benchmark["cells"]:
+        if cell["arm"] == "frontier":
+            cell |= {"steps": 80_000, "learner": {"name": "dagger", "kwargs": {"expert": "x-s0"}}, "observations": ""}
+    rows = rows_of(benchmark)
+    for row in rows:
+        row |= {"steps_expert": 400_000, "labels": 70} if row["arm"] == "frontier" else {}
+    page = Page(write_report(write_results(tmp_path, benchmark, rows)).read_text(encoding="utf-8"))
+    for part in (
+        "(400k expert)",
+        "gap [95 %]",
+        "labels",
+        "gap: 0 is the mean of uniform",
+        "has up to 500k environment",
+    ):
+        assert part in page.text
+    differing, shared = page.text.split("Where the arms differ:")[1].split("What they share")
+    assert all(part in differing for part in ("dagger", "ppo", "learner.kwargs.expert", "observations", "80000"))
+    assert "env.id" in shared and not any(part in shared.split("How it")[0] for part in ("learner", "observations"))
+
+
 def test_results_without_any_run_directory_make_a_report(tmp_path: Path) -> None:
     benchmark = benchmark_json(arms=("uniform", "frontier"), command="", config={})
     for cell in benchmark["cells"]:

@@ -61,6 +61,58 @@ def test_missing_and_unfinished_cells_have_no_score(tmp_path: Path) -> None:
     assert results.missing("uniform") == []
 
 
+def test_a_cell_with_steps_of_its_own_is_complete_there(tmp_path: Path) -> None:
+    benchmark = benchmark_json()
+    rows = [row for row in rows_of(benchmark) if row["arm"] != "frontier" or row["step"] <= 100_000]
+    for cell in benchmark["cells"]:
+        if cell["arm"] == "frontier":
+            cell["steps"] = 80_000 if cell["seed"] else 200_000
+    results = load_results(write_results(tmp_path, benchmark, rows))
+    assert results.missing("frontier") == [0] and list(results.scores("frontier", PRIMARY)) == [1, 2, 3, 4, 5]
+    assert not results.missing("uniform")
+
+
+def test_what_an_expert_cost_is_no_metric(tmp_path: Path) -> None:
+    benchmark = benchmark_json()
+    rows = rows_of(benchmark)
+    for row in rows:
+        if row["arm"] == "frontier":
+            row |= {"steps_expert": 400_000, "labels": 7}
+    results = load_results(write_results(tmp_path, benchmark, rows))
+    assert results.metrics == METRICS
+    assert results.of("frontier")[0].last("steps_expert") == 400_000
+    assert np.isnan(results.of("uniform")[0].last("labels"))
+
+
+def test_scales_and_learners_are_read_and_their_absence_is_an_old_file(tmp_path: Path) -> None:
+    benchmark = benchmark_json(scales={"gap": ["uniform", "frontier"]})
+    benchmark["cells"][0] |= {"learner": {"name": "dagger"}, "observations": "student"}
+    read = load_results(write_results(tmp_path / "new", benchmark, rows_of(benchmark))).benchmark
+    assert read.scales == {"gap": ("uniform", "frontier")}
+    assert read.cells[0].learner == {"name": "dagger"} and read.cells[0].observations == "student"
+    assert read.cells[1].learner is read.cells[1].steps is None
+    old = load_results(write_results(tmp_path / "old", benchmark_json(), rows_of(benchmark))).benchmark
+    assert old.scales == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"scales": ["gap"]}, "scales = ['gap'] is not of type dict"),
+        ({"scales": {"gap": ["uniform"]}}, "scales.gap = ['uniform'] does not name two arms"),
+        ({"scales": {"gap": "ab"}}, "scales.gap = 'ab' does not name two arms"),
+        ({"cell": {"steps": "many"}}, "cells[0].steps = 'many' is not of type int"),
+        ({"cell": {"learner": "dagger"}}, "cells[0].learner = 'dagger' is not of type dict"),
+    ],
+)
+def test_damaged_scales_and_cells_are_named(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
+    benchmark = benchmark_json(**{key: value for key, value in changes.items() if key != "cell"})
+    benchmark["cells"][0] |= changes.get("cell", {})
+    with pytest.raises(ConfigError) as caught:
+        load_results(write_results(tmp_path, benchmark, rows_of(benchmark_json())))
+    assert caught.value.faults == [fault]
+
+
 def test_a_metric_that_was_not_measured_leaves_the_run_out(tmp_path: Path) -> None:
     benchmark = benchmark_json()
     rows = rows_of(benchmark)

@@ -18,6 +18,7 @@ from rlteach.report.results import load_results
 from rlteach.report.tables import (
     NOTHING,
     Table,
+    body,
     header,
     make_table,
     p_text,
@@ -156,6 +157,108 @@ def test_steps_of_the_teacher_are_counted_and_unequal_budgets_noted(tmp_path: Pa
     assert table.rows[2].steps == 600_000
     assert "600k (100k teacher)" in to_markdown(table)
     assert any("same number of environment steps" in note for note in table.notes)
+
+
+def distilled(directory: Path, metric: str = PRIMARY, **changes: Any) -> Table:
+    """Return a table in which `alp_gmm` and `frontier` are the students of an expert, on two scales."""
+    scales = {"score": ["uniform", "frontier (yoked)"], "gap": ["alp_gmm", "frontier"]}
+    benchmark = benchmark_json(**{"scales": scales} | changes)
+    rows = rows_of(benchmark)
+    for row in rows:
+        if row["arm"] in ("alp_gmm", "frontier"):
+            row |= {"steps_expert": 400_000, "labels": row["step"] // 2}
+        if row["arm"] == "frontier":
+            row["steps_teacher"] = 10_000
+    return make_table(load_results(write_results(directory, benchmark, rows)), metric)
+
+
+def test_steps_of_the_expert_are_counted_and_split_from_the_others(tmp_path: Path) -> None:
+    table = distilled(tmp_path)
+    assert [row.steps for row in table.rows] == [500_000, 900_000, 910_000, 500_000]
+    assert [row.steps_expert for row in table.rows] == [0, 400_000, 400_000, 0]
+    for text in (to_markdown(table), to_latex(table), shown(table, 300)):
+        assert "900k (400k expert) " in text and "910k (400k expert, 10k teacher)" in text
+        assert "Steps include those of the expert's training, CPU s does not." in text
+    assert any("same number of environment steps" in note for note in table.notes)
+
+
+def test_labels_have_a_column_where_an_arm_used_any(tmp_path: Path) -> None:
+    table = distilled(tmp_path)
+    assert header(table)[-3:] == ["steps", "labels", "CPU s"]
+    assert [cells[-2] for cells in body(table)] == [NOTHING, "250k", "250k", NOTHING]
+    assert "Labels: actions that the expert was asked for." in table.footer[0]
+    rows = rows_of(benchmark_json())
+    for row in rows:
+        row["labels"] = 0
+    without = table_of(tmp_path / "none", rows)
+    assert "labels" not in header(without) and "Labels" not in without.footer[0]
+
+
+def test_scores_are_scaled_between_two_arms(tmp_path: Path) -> None:
+    table = distilled(tmp_path)
+    low, high = final_scores("uniform").mean(), final_scores("frontier (yoked)").mean()
+    for row in table.rows:
+        scaled = row.scaled["score"]
+        assert scaled.mean == pytest.approx(((final_scores(row.arm) - low) / (high - low)).mean())
+        assert scaled.low < scaled.mean < scaled.high
+    assert [table.rows[i].scaled["score"].mean for i in (0, 3)] == pytest.approx([0, 1])
+    assert [table.rows[i].scaled["gap"].mean for i in (1, 2)] == pytest.approx([0, 1])
+    assert body(table)[0][4].startswith("0.00 [-0."), "never -0.00"
+    assert header(table)[4:6] == ["score [95 %]", "gap [95 %]"]
+    assert re.fullmatch(r"1\.\d\d \[1\.\d\d, 1\.\d\d\]", body(table)[2][4])
+    assert "score: 0 is the mean of uniform, 1 the mean of frontier (yoked); the mean over the runs" in table.footer[1]
+    assert table.footer[-1].startswith("Command: ")
+
+
+def test_scales_apply_to_every_metric_and_do_not_depend_on_its_direction(tmp_path: Path) -> None:
+    scaled = [row.scaled for row in distilled(tmp_path, RETURN).rows]
+    assert scaled[1]["gap"].mean == pytest.approx(0) and scaled[2]["gap"].mean == pytest.approx(1)
+    assert [row.scaled for row in distilled(tmp_path, RETURN, higher_is_better=False).rows] == scaled
+
+
+@pytest.mark.parametrize(
+    ("ends", "why"),
+    [
+        (["random", "frontier"], "it cannot be said, because random has no score."),
+        (["random", "expert"], "it cannot be said, because random and expert have no score."),
+        (["uniform", "uniform"], "it cannot be said, because the two do not differ."),
+    ],
+)
+def test_a_scale_without_two_ends_that_differ_is_empty_and_the_footer_says_why(
+    tmp_path: Path, ends: list[str], why: str
+) -> None:
+    table = distilled(tmp_path, scales={"score": ends})
+    assert [cells[4] for cells in body(table)] == [NOTHING] * 4
+    assert table.footer[1].endswith(why) and why in " ".join(to_markdown(table).split())
+    assert json.loads(to_json(table))["rows"][0]["scaled"] == {"score": {"mean": None, "low": None, "high": None}}
+
+
+def test_one_run_has_a_scaled_score_without_an_interval(tmp_path: Path) -> None:
+    table = distilled(tmp_path, seeds=range(1))
+    assert body(table)[3][4] == "1.00" and math.isnan(table.rows[3].scaled["score"].low)
+
+
+def test_files_hold_expert_labels_and_scales(tmp_path: Path) -> None:
+    table = distilled(tmp_path)
+    first, _, student, _ = csv.DictReader(io.StringIO(to_csv(table)))
+    assert (first["steps_expert"], first["labels"]) == ("0.0", "")
+    assert (student["steps"], student["steps_expert"], student["labels"]) == ("910000.0", "400000.0", "250000.0")
+    assert float(student["scaled_gap"]) == table.rows[2].scaled["gap"].mean
+    assert float(student["scaled_gap_low"]) < float(student["scaled_gap"]) < float(student["scaled_gap_high"])
+    data = json.loads(to_json(table))
+    assert data["scales"] == ["score", "gap"] and data["rows"][2]["labels"] == 250_000
+    assert data["rows"][2]["scaled"]["gap"]["mean"] == pytest.approx(1)
+
+
+def test_arms_that_train_for_less_are_named_with_their_steps(tmp_path: Path) -> None:
+    benchmark = benchmark_json()
+    for cell in benchmark["cells"]:
+        if "frontier" in cell["arm"]:
+            cell["steps"] = 80_000
+        elif cell["arm"] == "alp_gmm":
+            cell["steps"] = 9_000
+    table = make_table(load_results(write_results(tmp_path, benchmark, rows_of(benchmark))))
+    assert "at 500,000 steps or more (alp_gmm: 9,000; frontier, frontier (yoked): 80,000). IQM" in table.footer[0]
 
 
 def test_mixed_versions_are_noted_when_forced(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from gymnasium.spaces import Box, Dict
 
 from rlteach.errors import ConfigError
-from rlteach.experiment.files import pack_state, unpack_state
+from rlteach.files import pack_state, unpack_state
 from rlteach.teachers.alp_gmm import ALPGMM, NearestReturn, absolute_learning_progress
 from tests.teachers.students import Toy, drawn, outcome, play, points_of
 

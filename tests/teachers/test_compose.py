@@ -4,7 +4,7 @@ import pytest
 from gymnasium.spaces import Discrete
 
 from rlteach.errors import InvalidValue
-from rlteach.experiment.files import pack_state, unpack_state
+from rlteach.files import pack_state, unpack_state
 from rlteach.lesson import Lesson, Outcome
 from rlteach.protocols import Teacher
 from rlteach.teachers import compose

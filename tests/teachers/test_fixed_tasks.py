@@ -3,7 +3,7 @@
 import pytest
 
 from rlteach.errors import InvalidValue
-from rlteach.experiment.files import pack_state, unpack_state
+from rlteach.files import pack_state, unpack_state
 from rlteach.lesson import Outcome
 from rlteach.protocols import Teacher
 from rlteach.teachers.fixed_tasks import FixedTasks

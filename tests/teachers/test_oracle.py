@@ -5,7 +5,7 @@ import pytest
 from gymnasium.spaces import Box
 
 from rlteach.errors import ConfigError
-from rlteach.experiment.files import pack_state, unpack_state
+from rlteach.files import pack_state, unpack_state
 from rlteach.teachers.base import make_teacher
 from rlteach.teachers.oracle import Oracle
 from tests.teachers.students import outcome, play

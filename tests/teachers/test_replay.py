@@ -5,7 +5,7 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete
 
 from rlteach.errors import ConfigError, InvalidValue
-from rlteach.experiment.files import pack_state, unpack_state
+from rlteach.files import pack_state, unpack_state
 from rlteach.teachers.base import make_teacher
 from rlteach.teachers.replay import Replay
 from rlteach.teachers.uniform import Uniform

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rlteach.errors import RunDirectoryError
-from rlteach.experiment.files import (
+from rlteach.files import (
     Table,
     csv_text,
     pack_state,
