@@ -19,6 +19,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from stable_baselines3.common.policies import BasePolicy
@@ -124,7 +125,7 @@ def load_policy(directory: Path) -> SavedPolicy:
     model = _empty_model(description, observation_space, action_space)
     try:
         model.policy.load_state_dict(load_tensors((directory / WEIGHTS).read_bytes()))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise RunDirectoryError(f"cannot read the weights in {directory / WEIGHTS}: {error}") from error
     model.policy.set_training_mode(False)
     return SavedPolicy(model.policy, description["view"], _read_normalizer(description["normalizer"]), description)
@@ -167,10 +168,8 @@ def _empty_model(description: Mapping[str, Any], observed: spaces.Space[Any], ac
     from rlteach import registry
 
     parameters = inspect.signature(registry.load("learner", description["learner"])).parameters
-    small = {"n_steps": 2, "batch_size": 2, "buffer_size": 1}
-    kwargs = {**{k: v for k, v in small.items() if k in parameters}, **description["kwargs"]}
-    if "n_steps" not in parameters:
-        kwargs.pop("batch_size", None)
+    small = {"n_steps": 2, "batch_size": 2} if "gae_lambda" in parameters else {"buffer_size": 1}
+    kwargs = {k: v for k, v in {**small, **description["kwargs"]}.items() if k in parameters}
     venv = DummyVecEnv([lambda: SpacesOnly(observed, acted)])
     return make_learner(description["learner"], venv, policy=description["policy"], kwargs=kwargs, seed=0)
 
