@@ -82,6 +82,8 @@ class Distill:
     """Curriculum teacher that proposes the tasks."""
     trust: bool = False
     """Whether the expert's file may execute code that it holds."""
+    advise: bool = False
+    """Only find out, for a few thousand steps, whether the expert can be distilled."""
     probe: bool = True
     """Whether expert and random actions are compared first."""
     out: Path | None = None
@@ -108,9 +110,41 @@ class Distill:
             seed=self.seed,
             overrides=_overrides(self.set),
         )
+        if self.advise:
+            from rlteach.experiment.advise import advise
+
+            print(advise(run_config).text())
+            return 0
         if self.probe:
             print(distill.probe(run_config).sentence(), file=sys.stderr)
         return _play(lambda stop: _run(run_config, self.out or distill.default_out(run_config), stop))
+
+
+@dataclass(frozen=True)
+class Export:
+    """Export a finished run's policy: ONNX, numpy runner, C header, and a contract that says what the numbers mean."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory."""
+    out: Path | None = None
+    """Where to write; `export` in the run directory by default."""
+    formats: str = ""
+    """Some of onnx,numpy,c; by default all that can be had here."""
+    name: str = "policy"
+    """Prefix of what the C header defines."""
+
+    def __call__(self) -> int:
+        """Do it; return the exit code."""
+        from rlteach.experiment.exporting import export
+
+        formats = [part.strip() for part in self.formats.split(",")] if self.formats else None
+        exported = export(self.run, self.out, formats=formats, name=self.name)
+        for file in exported.files:
+            errors = exported.parity.get(file, {}).values()
+            print(f"{exported.directory / file}{f'  max error {max(errors):.2g}' if errors else ''}")
+        for note in exported.notes:
+            print(note, file=sys.stderr)
+        return 0
 
 
 @dataclass(frozen=True)
@@ -266,7 +300,15 @@ class Doctor:
         print(f"rlteach {rlteach.__version__}, Python {platform.python_version()}, {platform.platform()}")
         for name in ("torch", "stable-baselines3", "gymnasium", "numpy", "scipy", "scikit-learn", "pydantic"):
             print(f"  {name} {metadata.version(name)}")
-        extras = {"box2d": "Box2D", "numba": "numba", "report": "matplotlib", "tensorboard": "tensorboard"}
+        extras = {
+            "box2d": "Box2D",
+            "mujoco": "mujoco",
+            "numba": "numba",
+            "report": "matplotlib",
+            "tensorboard": "tensorboard",
+            "contrib": "sb3_contrib",
+            "export": "onnxruntime",
+        }
         for extra, module in extras.items():
             there = importlib.util.find_spec(module) is not None
             print(f"  extra {extra}: {'installed' if there else f'missing, pip install rlteach[{extra}]'}")
@@ -295,6 +337,7 @@ COMMANDS: dict[str, Any] = {
     "run": Run,
     "resume": Resume,
     "distill": Distill,
+    "export": Export,
     "bench": Bench,
     "table": TableCommand,
     "report": ReportCommand,

@@ -98,7 +98,7 @@ class Distiller(ABC):
             warnings.warn(sentence, stacklevel=2)
         self.rng = np.random.default_rng(self.seed)
         self.student = self._new_student()
-        self.optimizer = torch.optim.Adam(self._parameters(), lr=self.learning_rate)
+        self.optimizer = torch.optim.Adam(self._parameters(), lr=self.learning_rate, foreach=True)
         self.num_timesteps = self._end = 0
         self.labels = 0
         self.logger = Logger(folder=None, output_formats=[])
@@ -197,14 +197,14 @@ class Distiller(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write the student into the directory `path`; nothing in it can execute."""
-        more = {
-            "view": self.student_view.describe(),
-            "action_space": describe_space(self.action_space),
-            "method": type(self).__name__,
-            "steps": self.num_timesteps + (0 if self.teacher is None else self.teacher.steps),
-        }
-        save_student(self.student, Path(path))
-        write_json(Path(path) / TRAINING, more)
+        write_student(
+            self.student,
+            Path(path),
+            view=self.student_view,
+            space=self.action_space,
+            method=type(self).__name__,
+            steps=self.num_timesteps + (0 if self.teacher is None else self.teacher.steps),
+        )
 
     @classmethod
     def load(cls, path: str | Path, env: VecEnv, **kwargs: Any) -> Distiller:
@@ -314,3 +314,12 @@ class Distiller(ABC):
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._parameters(), self.max_grad_norm)
         self.optimizer.step()
+
+
+def write_student(
+    student: Student, path: Path, *, view: View, space: spaces.Space[Any], method: str, steps: int
+) -> None:
+    """Write a student with what it saw and how it acted into the directory `path`."""
+    save_student(student, path)
+    described = {"view": view.describe(), "action_space": describe_space(space), "method": method, "steps": steps}
+    write_json(path / TRAINING, described)

@@ -13,13 +13,14 @@ Weights are stored transposed, so that a compiler makes vector instructions of t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from rlteach.distillation.portable import Network
-from rlteach.errors import UserError
+from rlteach.errors import InvalidValue, UserError
 
 KINDS = ("mlp", "stack", "gru", "lstm")
 """What there is a C form of."""
@@ -32,7 +33,7 @@ PREAMBLE = """\
  * NAME_reset(&memory);                    at the start of every episode
  * NAME_act(&memory, observation, action); NAME_OBSERVATIONS floats in, NAME_ACTIONS floats out
  * NAME_test();                            largest error over the vectors below, in shares of the action ranges;
- *                                         more than 1e-5 means that this platform computes something else
+ *                                         more than {tolerance:g} means that this platform computes something else
  *
  * contract.json says what each number means. Nothing is allocated, and there is no global state.
  * Compile with -O3 for speed; -ffast-math is not needed.
@@ -154,7 +155,8 @@ static inline float NAME_test(void)
         if (NAME_test_starts[t]) NAME_reset(&memory);
         NAME_act(&memory, NAME_test_observations + t * NAME_OBSERVATIONS, action);
         for (i = 0; i < NAME_ACTIONS; i++) {
-            const float error = fabsf(action[i] - NAME_test_actions[t * NAME_ACTIONS + i]) / NAME_test_units[i];
+            const float expected = NAME_test_actions[t * NAME_ACTIONS + i];
+            const float error = (fabsf(action[i] - expected) - 5e-7f * fabsf(expected)) / NAME_test_units[i];
             if (!(error <= worst)) worst = error;
         }
         for (i = 0; i < NAME_STATE; i++) {
@@ -170,25 +172,29 @@ static inline float NAME_test(void)
 """
 
 
-def c_header(network: Network, name: str, vectors: Mapping[str, Any]) -> str:
+def c_header(network: Network, name: str, vectors: Mapping[str, Any], tolerance: float = 1e-5) -> str:
     """Return the text of a header.
 
     Args:
         network: What it computes.
         name: Prefix of everything that it defines.
         vectors: `observations` (t, d), `starts` (t,), `actions` (t, a) and `states` (t, k) to test itself with.
+        tolerance: Largest error that its test may find.
 
     Raises:
-        UserError: For a network that has no C form.
+        UserError: For a network that has no C form, and for a name that C does not allow.
     """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise InvalidValue(f"name = {name!r} must begin a C identifier: small letters, digits and _, a letter first")
     if network.kind not in KINDS:
         raise UserError(f"there is no C form of a {network.kind}, only of {', '.join(KINDS)}: use student.onnx for it")
     k = network.state_size
     numbers = {"observations": network.observation_size, "actions": network.action_size, "state": k}
-    text = PREAMBLE.format(**numbers, room=max(k, 1))
+    text = PREAMBLE.format(**numbers, room=max(k, 1), tolerance=tolerance)
     text += _constants(network) + HELPERS + _act(network) + _vectors(network, vectors)
     text += TEST.replace("STEPS", str(len(vectors["starts"])))
-    return text.replace("NAME_", f"{name}_").replace(f"{name}_POLICY_H", f"RLTEACH_{name.upper()}_H")
+    macros = re.sub(r"NAME_([A-Z]+)(?!_?\w)", rf"{name.upper()}_\1", text.replace("NAME_POLICY_H", "NAME_H"))
+    return macros.replace("NAME_", f"{name}_")
 
 
 def _constants(network: Network) -> str:
@@ -212,16 +218,14 @@ def _number(value: Any, real: str) -> str:
         return str(int(value))
     if np.isinf(value):
         return "-INFINITY" if value < 0 else "INFINITY"
-    return f"{value:.17g}" if real == "double" and value != int(value) else _decimal(value, real)
-
-
-def _decimal(value: Any, real: str) -> str:
-    return f"{value:.17e}" if real == "double" else f"{value:.9g}f" if "." in f"{value:.9g}" else f"{value:.8e}f"
+    text = f"{value:.17g}" if real == "double" else f"{value:.9g}"
+    return text + ("" if "." in text or "e" in text else ".0") + ("" if real == "double" else "f")
 
 
 def _act(network: Network) -> str:
     """Return the function that acts: body, dense layers, actions, one after the other."""
-    lines = ["\nstatic inline void NAME_act(NAME_state *memory, const float *observation, float *action)\n{\n    int i;\n"]
+    lines = ["\nstatic inline void NAME_act(NAME_state *memory, const float *observation, float *action)\n"]
+    lines.append("{\n    int i;\n")
     x, rows = "observation", 1
     if network.kind == "stack":
         lines.append(WINDOW.replace("HISTORY", str(network.history)))
@@ -247,7 +251,7 @@ def _act(network: Network) -> str:
 def _normalise(network: Network, source: str, rows: int) -> str:
     real = "double" if network.arrays["mean"].dtype == np.float64 else "float"
     assert network.clip is not None
-    values = {"ROWS": rows, "SOURCE": source, "REAL": real, "CLIP": _decimal(np.float64(network.clip), real)}
+    values = {"ROWS": rows, "SOURCE": source, "REAL": real, "CLIP": _number(network.clip, real)}
     return _filled(NORMALISE, values)
 
 
@@ -273,4 +277,6 @@ def _filled(template: str, values: Mapping[str, Any]) -> str:
 def _vectors(network: Network, vectors: Mapping[str, Any]) -> str:
     text = _array("NAME_test_starts", vectors["starts"], "int")
     text += _array("NAME_test_units", network.action_units)
-    return "\n" + text + "".join(_array(f"NAME_test_{part}", vectors[part]) for part in ("observations", "actions", "states"))
+    for part in ("observations", "actions", "states"):
+        text += _array(f"NAME_test_{part}", vectors[part])
+    return "\n" + text

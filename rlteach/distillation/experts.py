@@ -12,6 +12,7 @@ trained on other groups, or on the same in another order, is refused.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -147,7 +148,9 @@ class OnnxExpert(Expert):
         inputs = self.session.get_inputs()
         self._names = [part.name for part in inputs]
         self.recurrent = len(inputs) > 1
-        self._state_size = inputs[1].shape[-1] if self.recurrent else 0
+        stated = self.session.get_modelmeta().custom_metadata_map.get("initial_state")
+        size = inputs[1].shape[-1] if self.recurrent else 0
+        self._initial = np.zeros(size, np.float32) if stated is None else np.array(json.loads(stated), np.float32)
         expected = inputs[0].shape[-1]
         if isinstance(expected, int) and expected != view.size:
             raise InvalidValue(f"{path} takes {expected} observations, and the expert's view has {view.size}")
@@ -158,9 +161,9 @@ class OnnxExpert(Expert):
         if not self.recurrent:
             return self.session.run(None, feed)[0], None
         if state is None:
-            state = np.zeros((len(observations), self._state_size), dtype=np.float32)
+            state = np.tile(self._initial, (len(observations), 1))
         if starts is not None:
-            state = np.where(np.asarray(starts)[:, None], np.float32(0), state)
+            state = np.where(np.asarray(starts)[:, None], self._initial, state)
         actions, following = self.session.run(None, {**feed, self._names[1]: state})[:2]
         return actions, following
 
@@ -264,7 +267,6 @@ def _load_normalizer(path: str, view: View) -> VecNormalize:
 
 def _sb3_class(path: Path) -> Any:
     """Return the algorithm that wrote a zip, told by what its data holds."""
-    import json
     import zipfile
 
     with zipfile.ZipFile(path) as file:

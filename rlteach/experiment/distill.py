@@ -178,7 +178,7 @@ def probe(settings: RunConfig) -> Probe:
     for role in ("expert", "random"):
         venv = make_vec_env(env.id, min(env.n_envs, PROBE_TASKS), env_kwargs=env.kwargs, vec=env.vec)
         try:
-            tasks = _tasks(venv)
+            tasks = test_tasks(venv)
             if role == "random":
                 model: Any = RandomLearner("", venv, seed=settings.seed)
             else:
@@ -198,7 +198,7 @@ def probe(settings: RunConfig) -> Probe:
     return found
 
 
-def _tasks(venv: VecEnv) -> list[Any]:
+def test_tasks(venv: VecEnv) -> list[Any]:
     """Return tasks spread over the first test set, or drawn from the task space."""
     offered: Mapping[str, Any] = venv.get_attr("test_sets", [0])[0] if venv.has_attr("test_sets") else {}
     for tasks in offered.values():

@@ -222,3 +222,29 @@ def test_a_student_can_be_an_expert_in_its_turn(trained, tmp_path):
     with torch.no_grad():
         labels, state = expert.label(np.zeros((2, 4), np.float32), None, np.ones(2, dtype=bool))
     assert labels.shape == (2, 2) and state.shape[0] == 2
+
+
+@pytest.mark.parametrize("policy", ["stack", "gru"])
+def test_an_exported_student_is_an_expert_with_its_own_memory(trained, tmp_path, policy):
+    pytest.importorskip("onnxruntime", reason="ONNX experts need onnxruntime: pip install rlteach[export]")
+    from rlteach.experiment.exporting import export
+
+    data = {
+        "env": {"id": WIND, "n_envs": 4},
+        "learner": {"name": "dagger", "policy": policy, "kwargs": {"expert": str(trained), "n_steps": 16}},
+        "evaluation": {"every": 256, "test_sets": ["corners"]},
+        "steps": 256,
+    }
+    run(config.parse(data), tmp_path / "student", quiet=True)
+    export(tmp_path / "student", tmp_path / "out", formats=("onnx",))
+    envs = venv(n=4)
+    onnx = load_expert(tmp_path / "out" / "student.onnx", envs, sight="policy")
+    student = load_expert(tmp_path / "student", envs)
+    observation, states, starts = envs.reset(), [None, None], np.ones(4, dtype=bool)
+    for _ in range(120):
+        (ours, states[0]), (theirs, states[1]) = (
+            expert.label(observation["policy"], state, starts)
+            for expert, state in zip((onnx, student), states, strict=True)
+        )
+        assert np.allclose(ours, theirs, atol=1e-5)
+        observation, _, starts, _ = envs.step(theirs)
