@@ -19,5 +19,5 @@ def test_every_python_block_runs(code: str) -> None:
         names["make"]().reset(seed=0, options={"task": {"g": 9.0, "m": 1.5}})  # type: ignore[operator]
 
 
-def test_the_readme_has_both_blocks() -> None:
-    assert len(BLOCKS) == 2
+def test_the_readme_has_all_blocks() -> None:
+    assert len(BLOCKS) == 3
