@@ -78,6 +78,11 @@ def arms(history: Mapping[str, Any], ppo: Mapping[str, Any], student: str) -> Se
         guided("kdrl", "kdrl"),
         guided("qdagger", "qdagger"),
         guided("advisor", "advisor"),
+        guided("elf", "elf"),
+        guided("tgrl", "tgrl"),
+        alone("gpo", "gpo", 1.0 + IMITATION_SHARE),
+        alone("sitt", "sitt", 1.0 + IMITATION_SHARE),
+        alone("rma", "rma", 1.0 + IMITATION_SHARE),
     )
 
 

@@ -32,7 +32,8 @@ from rlteach.distillation.numpy_runner import Policy
 from rlteach.distillation.onnx_graph import onnx_bytes
 from rlteach.distillation.parity import c_compiler, onnx_session
 from rlteach.distillation.portable import Network, of_student
-from rlteach.distillation.students import Student, make_student
+from rlteach.distillation.student import Student
+from rlteach.distillation.students import make_student
 from rlteach.learners.policy_files import SpacesOnly
 
 SEEN, ACTIONS = spaces.Box(-9, 9, (12,)), spaces.Box(-1, 1, (4,))

@@ -24,8 +24,10 @@ import torch
 from gymnasium import spaces
 from torch.nn import functional as F
 
+from rlteach.distillation.architectures import MLP
 from rlteach.distillation.losses import action_mse
-from rlteach.distillation.students import MLP, Student, make_student
+from rlteach.distillation.student import Student
+from rlteach.distillation.students import make_student
 
 STEPS, ROWS, SEEN, ACTIONS = 100, 64, 12, 4
 STARTS = (0.0, 0.01, 0.2)

@@ -18,7 +18,7 @@ LAYERS = (
     {"errors", "lesson"},
     {"task_space", "registry", "report.stats"},
     {"protocols"},
-    {"environments", "files"},
+    {"environments", "files", "space_files"},
     {"teachers", "user_envs"},
     {"delivery", "observations"},
     {"learners"},

@@ -18,8 +18,8 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from rlteach.distillation.actions import Categorical
 from rlteach.distillation.guided_ppo import Experience, GuidedPPO, Minibatch
-from rlteach.distillation.students import Categorical
 from rlteach.protocols import State
 
 NOTHING = math.log(1000.0)

@@ -26,14 +26,15 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from rlteach.distillation.experts import STUDENT_FILES, TRAINING, Expert, check_labels, load_expert
-from rlteach.distillation.students import Student, load_student, make_student, save_student, student_faults
+from rlteach.distillation.student import Student
+from rlteach.distillation.students import load_student, make_student, save_student, student_faults
 from rlteach.errors import ConfigError, InvalidValue
 from rlteach.files import write_json
 from rlteach.learners.hooks import as_callback
-from rlteach.learners.policy_files import describe_space
 from rlteach.learners.tensors import to_arrays, to_tensors
 from rlteach.observations import View, hidden_groups
 from rlteach.protocols import State
+from rlteach.space_files import describe_space
 
 ALIASES = {"MlpPolicy": "mlp", "CnnPolicy": "cnn"}
 """Stable-Baselines3's names for what a policy is made of."""

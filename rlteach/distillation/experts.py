@@ -25,11 +25,14 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from rlteach import registry
-from rlteach.distillation.students import Categorical, Distribution, Gaussian, Student, load_student
+from rlteach.distillation.actions import Categorical, Distribution, Gaussian
+from rlteach.distillation.student import Student
+from rlteach.distillation.students import load_student
 from rlteach.errors import ConfigError, EnvironmentFault, InvalidValue, MissingExtra, UntrustedFile, UserError
 from rlteach.files import read_json
-from rlteach.learners.policy_files import DESCRIPTION, ObservationScale, describe_space, load_policy, scale_of
+from rlteach.learners.policy_files import DESCRIPTION, ObservationScale, load_policy, scale_of
 from rlteach.observations import View
+from rlteach.space_files import describe_space
 
 STUDENT_FILES, TRAINING = "student", "training.json"
 """Where a run that distilled keeps its student, and in there what the student saw and how it acted."""

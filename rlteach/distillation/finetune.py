@@ -24,9 +24,12 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from torch import nn
 
+from rlteach.distillation.actions import ActionScale
 from rlteach.distillation.base import write_student
 from rlteach.distillation.experts import STUDENT_FILES, TRAINING
-from rlteach.distillation.students import ActionScale, Student, load_student, perceptron
+from rlteach.distillation.layers import perceptron
+from rlteach.distillation.student import Student
+from rlteach.distillation.students import load_student
 from rlteach.errors import ConfigError, InvalidValue, UserError
 from rlteach.files import read_json
 from rlteach.observations import View, first_row

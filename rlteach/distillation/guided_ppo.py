@@ -19,11 +19,12 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import nn
 
+from rlteach.distillation.actions import Categorical, Distribution, Gaussian
 from rlteach.distillation.base import Distiller
 from rlteach.distillation.experts import check_labels
 from rlteach.distillation.labelled import index_batches
+from rlteach.distillation.layers import Normalizer, perceptron
 from rlteach.distillation.losses import gae
-from rlteach.distillation.students import Categorical, Distribution, Gaussian, Normalizer, perceptron
 from rlteach.observations import first_row
 
 

@@ -16,10 +16,10 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 
+from rlteach.distillation.actions import Distribution, Gaussian
 from rlteach.distillation.base import Distiller
 from rlteach.distillation.labelled import Labelled, Rollout, index_batches
 from rlteach.distillation.losses import action_huber, action_mse, negative_log_likelihood
-from rlteach.distillation.students import Distribution, Gaussian
 from rlteach.protocols import State
 
 LEAST_STD, MOST_STD = 0.02, 1.0
@@ -152,9 +152,9 @@ class Imitation(Distiller):
         states = None if data.states is None else self._tensor(data.states)
         for indices in index_batches(len(labels), self.batch, self.rng):
             chosen = torch.from_numpy(indices)
-            seen = observations[chosen]
-            state = seen.new_zeros((len(indices), 0)) if states is None else states[chosen]
-            yield self.student.step(seen, state)[0], labels[chosen], None
+            seen = observations.index_select(0, chosen)
+            state = seen.new_zeros((len(indices), 0)) if states is None else states.index_select(0, chosen)
+            yield self.student.step(seen, state)[0], labels.index_select(0, chosen), None
 
     def _episode_batches(self) -> Iterator[Batch]:
         for batch in self.data.episodes(self.batch, self.rng):

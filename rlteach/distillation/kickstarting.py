@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import torch
 
+from rlteach.distillation.actions import Distribution
 from rlteach.distillation.guided_ppo import GuidedPPO, Minibatch
 from rlteach.distillation.losses import k2, k3, kl
-from rlteach.distillation.students import Distribution
 from rlteach.errors import did_you_mean
 
 DIVERGENCES = ("forward", "reverse", "k1", "k2", "k3")

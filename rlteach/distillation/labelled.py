@@ -66,6 +66,11 @@ class Labelled:
     def __len__(self) -> int:
         return sum(rollout.size for rollout in self._rollouts)
 
+    @property
+    def rollouts(self) -> tuple[Rollout, ...]:
+        """The rollouts that are kept, the oldest first."""
+        return tuple(self._rollouts)
+
     def append(self, rollout: Rollout) -> None:
         """Add a rollout; drop the oldest ones while there are more steps than fit, but never the newest."""
         self._rollouts.append(rollout)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlteach.distillation.students import Categorical, Distribution, Gaussian
+from rlteach.distillation.actions import Categorical, Distribution, Gaussian
 from rlteach.errors import InvalidValue
 
 Array = TypeVar("Array", Tensor, NDArray[np.floating[Any]])

@@ -20,7 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rlteach.distillation.students import CNN, GRU, LSTM, MLP, ActionScale, Stack, Student, Transformer
+from rlteach.distillation.actions import ActionScale
+from rlteach.distillation.architectures import CNN, GRU, LSTM, MLP, Stack, Transformer
+from rlteach.distillation.student import Student
 from rlteach.errors import UserError
 
 ACTIVATIONS: dict[type[nn.Module], str] = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.ELU: "elu", nn.Identity: ""}

@@ -20,10 +20,12 @@ import numpy as np
 import torch
 
 from rlteach.delivery import attach, make_vec_env
+from rlteach.distillation.actions import Distribution, Gaussian
 from rlteach.distillation.dagger import Dagger
 from rlteach.distillation.imitation import imitation_loss
 from rlteach.distillation.labelled import Rollout, index_batches
-from rlteach.distillation.students import Distribution, Gaussian, Student, make_student
+from rlteach.distillation.student import Student
+from rlteach.distillation.students import make_student
 from rlteach.errors import InvalidValue
 from rlteach.experiment.config import RunConfig
 from rlteach.experiment.distill import probe, test_tasks

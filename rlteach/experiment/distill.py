@@ -21,7 +21,8 @@ from rlteach import environments, registry
 from rlteach.delivery import make_vec_env
 from rlteach.distillation.base import Distiller
 from rlteach.distillation.experts import STUDENT_FILES, Expert, load_expert
-from rlteach.distillation.students import Student, load_student
+from rlteach.distillation.student import Student
+from rlteach.distillation.students import load_student
 from rlteach.errors import ConfigError, UserError
 from rlteach.experiment import config as configuration
 from rlteach.experiment.config import RunConfig

@@ -28,6 +28,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from rlteach.errors import RunDirectoryError
 from rlteach.files import read_json, write_atomically, write_json
 from rlteach.learners import make_learner
+from rlteach.space_files import describe_space, space_from
 
 SCHEMA = 1
 DESCRIPTION, WEIGHTS = "policy.json", "policy.safetensors"
@@ -120,8 +121,8 @@ def load_policy(directory: Path) -> SavedPolicy:
     description = read_json(directory / DESCRIPTION)
     if description.get("schema") != SCHEMA:
         raise RunDirectoryError(f"{directory / DESCRIPTION} has schema {description.get('schema')!r}, not {SCHEMA}")
-    observation_space = read_space(description["observation_space"])
-    action_space = read_space(description["action_space"])
+    observation_space = space_from(description["observation_space"])
+    action_space = space_from(description["action_space"])
     model = _empty_model(description, observation_space, action_space)
     try:
         model.policy.load_state_dict(load_tensors((directory / WEIGHTS).read_bytes()))
@@ -134,27 +135,6 @@ def load_policy(directory: Path) -> SavedPolicy:
 def scale_of(normalizer: VecNormalize | None) -> ObservationScale | None:
     """Return what a `VecNormalize` does to a Box observation, or None when it leaves it alone."""
     return _read_normalizer(_describe_normalizer(normalizer))
-
-
-def describe_space(space: spaces.Space[Any]) -> dict[str, Any]:
-    """Return a Box or Discrete space as JSON."""
-    if isinstance(space, spaces.Box):
-        low, high = ([float(v) for v in np.ravel(side)] for side in (space.low, space.high))
-        return {"kind": "box", "shape": list(space.shape), "dtype": str(space.dtype), "low": low, "high": high}
-    if isinstance(space, spaces.Discrete):
-        return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
-    return {"kind": type(space).__name__}
-
-
-def read_space(described: Mapping[str, Any]) -> spaces.Space[Any]:
-    """Return the space that `describe_space` described."""
-    if described["kind"] == "box":
-        dtype = np.dtype(described["dtype"]).type
-        low, high = (np.array(described[side]).reshape(described["shape"]).astype(dtype) for side in ("low", "high"))
-        return spaces.Box(low, high, dtype=dtype)
-    if described["kind"] == "discrete":
-        return spaces.Discrete(described["n"], start=described["start"])
-    raise RunDirectoryError(f"policies over {described['kind']} spaces cannot be rebuilt from policy.json")
 
 
 class SpacesOnly(gym.Env[Any, Any]):

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import rlteach
 from rlteach import registry
+from rlteach.distillation.actions import Categorical, Gaussian
 from rlteach.distillation.advisor import automatic_alpha
 from rlteach.distillation.kdrl import annealed_weight
 from rlteach.distillation.kickstarting import STD_FLOOR, divergence, falling_weight
 from rlteach.distillation.losses import gae, kl
 from rlteach.distillation.qdagger import deficit
-from rlteach.distillation.students import Categorical, Gaussian
 from rlteach.learners import make_learner
 
 WIND, TIGER = "rlteach/WindGain-v0", "rlteach/TigerRoom-v0"

@@ -11,23 +11,18 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlteach.distillation.actions import ActionChoice, ActionScale, Categorical, Gaussian
+from rlteach.distillation.student import Student
 from rlteach.distillation.students import (
     ARCHITECTURES,
-    ActionChoice,
-    ActionScale,
-    Categorical,
-    Gaussian,
-    Student,
-    describe_space,
     load_student,
     make_student,
     save_student,
-    space_from,
     student_faults,
     student_from,
-    value_network,
 )
 from rlteach.errors import ConfigError, InvalidValue, RunDirectoryError, UnknownName
+from rlteach.space_files import describe_space, space_from
 
 torch.set_num_threads(1)
 
@@ -41,6 +36,7 @@ SMALL = {
     "lstm": {"hidden": 8},
     "transformer": {"width": 8, "heads": 2, "layers": 2, "history": 4},
     "cnn": {"channels": [4, 4], "kernels": [3, 3], "strides": [2, 1], "hidden": [8]},
+    "adapter": {"body": "gru", "body_kwargs": {"hidden": 8}, "latent": 3, "hidden": [8]},
 }
 MEMORIES = ("stack", "gru", "lstm", "transformer")
 RECURRENT = ("gru", "lstm")
@@ -544,23 +540,6 @@ def test_every_damage_is_noticed(tmp_path):
     weights.unlink()
     with pytest.raises(RunDirectoryError, match="cannot read"):
         load_student(tmp_path)
-
-
-# -- critics -------------------------------------------------------------------------------------------------------
-
-
-@architectures
-def test_a_critic_has_the_interface_of_its_body(architecture):
-    critic = value_network(small(architecture, None), seed=0)
-    seen, state = observations(6, 3, space_of(critic.body)), critic.initial_state(3)
-    starts = torch.zeros(6, 3, dtype=torch.bool)
-    starts[3, 1] = True
-    values, final = critic.sequence(seen, starts, state)
-    expected, _ = step_by_step(critic, seen, starts, state)
-    assert values.shape == (6, 3) and torch.allclose(values, expected, atol=1e-6)
-    assert final.shape == (3, critic.state_size)
-    values.sum().backward()
-    assert all(parameter.grad is not None for parameter in critic.parameters())
 
 
 def test_students_of_others_can_be_added_with_one_class():

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlteach.distillation.students import Categorical, Gaussian
+from rlteach.distillation.actions import Categorical, Gaussian
 from rlteach.errors import InvalidValue
 from rlteach.experiment.advise import Advice, advise, recommend, unexplained_share
 from rlteach.experiment.distill import config_of
