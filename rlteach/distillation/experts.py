@@ -219,9 +219,7 @@ def load_expert(
 
 def _from_run(path: Path, venv: VecEnv, sight: str) -> Expert:
     if (path / STUDENT_FILES).is_dir():
-        student, described = load_student(path / STUDENT_FILES), read_json(path / STUDENT_FILES / TRAINING)
-        view = View.of(venv, sight or ",".join(described["view"]["groups"]))
-        _refuse_differences(path, view, described["view"], describe_space(venv.action_space), described["action_space"])
+        student, view, described = read_student(path, venv)
         return StudentExpert(student, view, int(described.get("steps", 0)))
     if not (path / DESCRIPTION).is_file():
         done = "" if (path / "DONE").exists() else f" It is not finished: rlteach resume {path}."
@@ -238,7 +236,7 @@ def _refuse_differences(path: Path, view: View, described: Any, ours: Any, their
     if ours != theirs:
         faults.append(f"its action space was {theirs}, and here it is {ours}: labels would have another scale")
     if faults:
-        raise ConfigError(faults, where=f"expert {path}, which was trained on another view than it would label")
+        raise ConfigError(faults, where=f"policy {path}, which was trained on something else than it would see here")
 
 
 def _from_zip(path: Path, venv: VecEnv, view: View, trust: bool, normalizer: str) -> Expert:
@@ -307,3 +305,23 @@ def check_labels(actions: np.ndarray, count: int, space: spaces.Space[Any]) -> N
             f"the expert's label of observation {row} of {count} is not finite ({actions[row]}); nothing was learned "
             f"from it. Look at its normaliser and at the observation it was given."
         )
+
+
+def read_student(source: str | Path, venv: VecEnv) -> tuple[Student, View, dict[str, Any]]:
+    """Return a student that a run left, its view of `venv`, and how it was trained.
+
+    Args:
+        source: Run directory of a distillation, or the directory of a student.
+        venv: The environments it shall act in.
+
+    Raises:
+        UserError: When there is none, or it saw something else than `venv` shows.
+    """
+    path = Path(source)
+    home = path / STUDENT_FILES if (path / STUDENT_FILES).is_dir() else path
+    if not (home / TRAINING).is_file():
+        raise UserError(f"there is no student in {path}: give the run directory of a finished distillation")
+    student, described = load_student(home), read_json(home / TRAINING)
+    view = View.of(venv, ",".join(described["view"]["groups"]))
+    _refuse_differences(path, view, described["view"], describe_space(venv.action_space), described["action_space"])
+    return student, view, described

@@ -26,12 +26,10 @@ from torch import nn
 
 from rlteach.distillation.actions import ActionScale
 from rlteach.distillation.base import write_student
-from rlteach.distillation.experts import STUDENT_FILES, TRAINING
+from rlteach.distillation.experts import STUDENT_FILES, read_student
 from rlteach.distillation.layers import perceptron
 from rlteach.distillation.student import Student
-from rlteach.distillation.students import load_student
-from rlteach.errors import ConfigError, InvalidValue, UserError
-from rlteach.files import read_json
+from rlteach.errors import InvalidValue, UserError
 from rlteach.observations import View, first_row
 
 
@@ -177,6 +175,11 @@ class FineTune(PPO):
         if critic_warm_up < 0:
             raise InvalidValue(f"critic_warm_up = {critic_warm_up} must be at least 0")
         found, view, described = read_student(student, env)
+        if not found.state_is_data:
+            raise UserError(
+                f"the student in {student} is a {found.architecture}, and Stable-Baselines3's PPO trains no recurrent "
+                f"policies: learner asymmetric with start: {student} goes on with it"
+            )
         self.critic_warm_up, self.view, self.steps_before = critic_warm_up, view, int(described.get("steps", 0))
         kwargs["policy_kwargs"] = {"student": found}
         shown = StudentVecEnv(env, view, found)
@@ -238,25 +241,3 @@ def _signature() -> inspect.Signature:
 
 
 FineTune.__signature__ = _signature()  # type: ignore[attr-defined]
-
-
-def read_student(source: str | Path, venv: VecEnv) -> tuple[Student, View, dict[str, Any]]:
-    """Return a student that a run left, its view of `venv`, and how it was trained.
-
-    Raises:
-        UserError: When there is none, its memory is no data, or it saw something else than `venv` shows.
-    """
-    path = Path(source)
-    home = path / STUDENT_FILES if (path / STUDENT_FILES).is_dir() else path
-    if not (home / TRAINING).is_file():
-        raise UserError(f"there is no student in {path}: give the run directory of a finished distillation")
-    student, described = load_student(home), read_json(home / TRAINING)
-    view = View.of(venv, ",".join(described["view"]["groups"]))
-    if faults := view.faults_against(described["view"]):
-        raise ConfigError(faults, where=f"student {path}, which saw something else than these environments show")
-    if not student.state_is_data:
-        raise UserError(
-            f"the student in {path} is a {student.architecture}, and Stable-Baselines3's PPO trains no recurrent "
-            "policies: go on with method `asymmetric` (student: ... there), or distil into a stack or a transformer"
-        )
-    return student, view, described

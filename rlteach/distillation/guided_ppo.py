@@ -20,11 +20,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import nn
 
 from rlteach.distillation.actions import Categorical, Distribution, Gaussian
-from rlteach.distillation.base import Distiller
-from rlteach.distillation.experts import check_labels
+from rlteach.distillation.base import ALIASES, Distiller
+from rlteach.distillation.experts import check_labels, read_student
 from rlteach.distillation.labelled import index_batches
 from rlteach.distillation.layers import Normalizer, perceptron
 from rlteach.distillation.losses import gae
+from rlteach.distillation.student import Student
+from rlteach.errors import InvalidValue
 from rlteach.observations import first_row
 
 
@@ -140,6 +142,8 @@ class GuidedPPO(Distiller):
         target_kl: No more passes once the policy has moved 1.5 times this far, in nats; 0 for no limit.
         critic: Whether the critic sees the expert's view too (`privileged`) or the student's features only (`student`).
         critic_hidden: Widths of its layers.
+        start: Run directory of a distillation whose student goes on here, its normaliser as it is.
+        critic_warm_up: Environment steps in which only the critic learns.
     """
 
     n_steps: int = 128
@@ -154,6 +158,8 @@ class GuidedPPO(Distiller):
     max_grad_norm: float = 0.5
     critic: Literal["privileged", "student"] = "privileged"
     critic_hidden: tuple[int, ...] = (64, 64)
+    start: str = ""
+    critic_warm_up: int = 0
 
     scales_rewards: ClassVar[bool] = True
     asks: ClassVar[bool] = True
@@ -171,13 +177,28 @@ class GuidedPPO(Distiller):
             value = kwargs.get(name, 0.5)
             if not isinstance(value, int | float) or not 0 <= value <= 1:
                 faults.append(f"{name} = {value!r} must lie in [0, 1]")
-        for name in ("ent_coef", "vf_coef", "target_kl"):
+        for name in ("ent_coef", "vf_coef", "target_kl", "critic_warm_up"):
             value = kwargs.get(name, 0.0)
             if not isinstance(value, int | float) or not value >= 0:
                 faults.append(f"{name} = {value!r} must be at least 0")
         if kwargs.get("critic", "student") not in ("privileged", "student"):
             faults.append(f"critic = {kwargs['critic']!r} must be privileged or student")
         return faults
+
+    def _new_student(self) -> Student:
+        if not self.start:
+            return super()._new_student()
+        student, self.student_view, described = read_student(self.start, self.env)
+        if student.architecture != ALIASES.get(self.policy, self.policy):
+            raise InvalidValue(f"the student in {self.start} is a {student.architecture}, not a {self.policy}")
+        self.normalize_observations = False  # what it learned, it learned under the scale that it has
+        self._steps_before = int(described["steps"])
+        return student.to(self.device)
+
+    def budget(self) -> dict[str, float]:
+        """Return what was used besides the student's own steps."""
+        spent = super().budget()
+        return {**spent, "steps_expert": spent["steps_expert"] + getattr(self, "_steps_before", 0)}
 
     def _parameters(self) -> list[nn.Parameter]:
         if not hasattr(self, "value_network"):
@@ -326,10 +347,12 @@ class GuidedPPO(Distiller):
         return batch.said
 
     def loss_of(self, batch: Minibatch, log_ratio: torch.Tensor) -> torch.Tensor:
-        """Return what is minimised on a minibatch."""
+        """Return what is minimised on a minibatch; the critic's part alone while it warms up."""
+        error: torch.Tensor = (self.value_network(batch.full, batch.features) - batch.returns).square().mean()
+        if self.num_timesteps <= self.critic_warm_up:
+            return self.vf_coef * error
         surrogate = clipped_surrogate(log_ratio, batch.advantages, self.clip_range)
         surrogate = surrogate - self.ent_coef * batch.said.entropy()
-        error: torch.Tensor = (self.value_network(batch.full, batch.features) - batch.returns).square().mean()
         return self.policy_loss(batch, surrogate) + self.vf_coef * error
 
     def policy_loss(self, batch: Minibatch, surrogate: torch.Tensor) -> torch.Tensor:

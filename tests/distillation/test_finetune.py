@@ -9,10 +9,11 @@ import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import rlteach
+from rlteach.distillation.asymmetric import AsymmetricActorCritic
 from rlteach.distillation.dagger import Dagger
 from rlteach.distillation.experts import load_expert
 from rlteach.distillation.finetune import FineTune
-from rlteach.errors import ConfigError, UserError
+from rlteach.errors import ConfigError, InvalidValue, UserError
 from rlteach.experiment import config
 from rlteach.experiment.run import Interrupted, resume, run
 from rlteach.learners import learner_faults
@@ -115,6 +116,22 @@ def test_a_recurrent_student_is_refused_with_what_to_do_instead(tmp_path):
     distilled(tmp_path / "gru", "gru", policy_kwargs={"hidden": 4})
     with pytest.raises(UserError, match="asymmetric"):
         FineTune("", rlteach.make_vec_env(WIND, 2, seed=0), student=tmp_path / "gru", **SMALL)
+
+
+def test_a_recurrent_student_goes_on_with_the_critic_learning_first(tmp_path):
+    distilled(tmp_path / "gru", "gru", policy_kwargs={"hidden": 4})
+    venv = rlteach.make_vec_env(WIND, 4, seed=1)
+    learner = AsymmetricActorCritic("gru", venv, start=str(tmp_path / "gru"), critic_warm_up=320, n_steps=40, seed=0)
+    before = {name: value.clone() for name, value in learner.student.state_dict().items()}
+    learner.learn(320)
+    assert all(torch.equal(value, before[name]) for name, value in learner.student.state_dict().items())
+    learner.learn(160, reset_num_timesteps=False)
+    now = learner.student.state_dict()
+    assert not torch.equal(now["head.weight"], before["head.weight"])
+    assert torch.equal(now["normalizer.mean"], before["normalizer.mean"])
+    assert learner.budget()["steps_expert"] == 640
+    with pytest.raises(InvalidValue, match="is a gru, not a mlp"):
+        AsymmetricActorCritic("mlp", venv, start=str(tmp_path / "gru"))
 
 
 def test_a_student_of_other_observations_is_refused(student):
