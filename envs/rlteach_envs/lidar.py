@@ -47,7 +47,7 @@ def sort_segments(pieces: Sequence[tuple[Floats, Floats]]) -> Floats:
     backwards = rows[:, 0] > rows[:, 2]
     if backwards.any():
         rows[backwards, :4] = rows[backwards][:, (2, 3, 0, 1)]
-    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    rows = rows.take(rows[:, 0].argsort(kind="stable"), axis=0)
     np.maximum.accumulate(rows[:, 2], out=rows[:, 4])
     return rows
 

@@ -97,9 +97,12 @@ class Terrain:
 
     def segments(self) -> Floats:
         """Return all edges as a lidar takes them; of boxes the left, upper and right ones, or all four if turned."""
-        line, corners = self.ground, box_corners(self.boxes)
-        sides = (0, 1, 2, 3) if self.boxes[:, 4].any() else (1, 2, 3)
-        pieces = [(line[:-1], line[1:]), *((corners[i], corners[(i + 1) % 4]) for i in sides)]
+        pieces = [(self.ground[:-1], self.ground[1:])]
+        if self.boxes[:, 4].any():
+            corners = box_corners(self.boxes)
+            pieces += [(corners[i], corners[(i + 1) % 4]) for i in range(4)]
+        else:
+            pieces.append(_level_sides(self.boxes))
         pieces += [(polygon, np.roll(polygon, -1, axis=0)) for polygon in self.polygons]
         return sort_segments(pieces)
 
@@ -116,6 +119,17 @@ def box_corners(boxes: Floats) -> Floats:
     return corners
 
 
+def _level_sides(boxes: Floats) -> tuple[Floats, Floats]:
+    """Return the starts and ends (3 m, 2) of the right, upper and left sides of boxes that are not turned."""
+    centres, halves = boxes[:, :2], boxes[:, 2:4]
+    bounds = np.concatenate((centres - halves, centres + halves), axis=1)
+    sides = bounds[:, _LEVEL_SIDES].transpose(1, 0, 2).reshape(-1, 4)
+    return sides[:, :2], sides[:, 2:]
+
+
+_LEVEL_SIDES = np.array([(2, 1, 2, 3), (0, 3, 2, 3), (0, 3, 0, 1)])
+"""Start and end of each side, as columns of left, lower, right and upper bound."""
+
 _CORNER_X, _CORNER_Y = np.array([-1.0, 1.0, 1.0, -1.0]), np.array([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -127,18 +141,22 @@ def make_terrain(numbers: TrackNumbers, rng: np.random.Generator) -> Terrain:
         rules, spacing = [(STEP, _bare_ground)], 0.0
     room = math.ceil((TRACK_LENGTH - START_PAD) / (min(width for width, _ in rules) + spacing)) + 1
     drawn = [draw(numbers, room, rng) for _, draw in rules]
-    kinds = rng.integers(len(drawn), size=room) if len(drawn) > 1 else np.zeros(room, dtype=np.int64)
-    widths = drawn[0].widths if len(drawn) == 1 else np.choose(kinds, [obstacles.widths for obstacles in drawn])
+    if len(drawn) > 1:
+        kinds = rng.integers(len(drawn), size=room)
+        widths = np.choose(kinds, [obstacles.widths for obstacles in drawn])
+    else:
+        widths = drawn[0].widths
     rights = START_PAD - spacing + np.cumsum(widths + spacing)
     lefts = rights - widths
-    count = int(np.searchsorted(lefts, TRACK_LENGTH))
+    count = int(lefts.searchsorted(TRACK_LENGTH))
     heights = _ground_heights(count, numbers.roughness, rng)
     line = _ground_line(lefts[:count], rights[:count], heights)
     boxes, polygons = [], []
     for kind, obstacles in enumerate(drawn):
-        places = np.flatnonzero(kinds[:count] == kind)
+        places = np.flatnonzero(kinds[:count] == kind) if len(drawn) > 1 else np.arange(count)
         boxes.append(_stand(obstacles.boxes[places], lefts[places], heights[places]))
-        polygons += [convex_hull(obstacles.polygons[k] + line[2 * k + 1]) for k in places if len(obstacles.polygons)]
+        if len(obstacles.polygons):
+            polygons += [convex_hull(obstacles.polygons[k] + line[2 * k + 1]) for k in places]
     if spacing == 0.0:
         line = line[np.diff(line[:, 0], prepend=-1.0) > SAME_POINT]
     return Terrain(line, np.concatenate(boxes), tuple(polygons))
@@ -191,12 +209,16 @@ def _enabled(numbers: TrackNumbers) -> list[tuple[float, _Draw]]:
 def _stumps(numbers: TrackNumbers, count: int, rng: np.random.Generator) -> _Obstacles:
     assert numbers.stump_height is not None
     heights = STEP * np.maximum(MIN_SIZE, rng.normal(numbers.stump_height, numbers.height_std, count))
-    widths = np.full(count, STEP)
-    if numbers.stump_width is not None:
+    if numbers.stump_width is None:
+        widths = np.empty(count)
+        widths.fill(STEP)
+    else:
         widths = STEP * np.maximum(MIN_SIZE, rng.normal(numbers.stump_width, numbers.width_std, count))
     boxes = np.zeros((count, 5))
-    boxes[:, 0] = boxes[:, 2] = widths / 2
-    boxes[:, 1] = boxes[:, 3] = heights / 2
+    halves = boxes[:, 2:4]
+    halves[:, 0], halves[:, 1] = widths, heights
+    halves /= 2
+    boxes[:, :2] = halves
     if numbers.stump_rotation is not None:
         angles = np.clip(rng.normal(numbers.stump_rotation, numbers.rotation_std, count), 0.0, 2 * np.pi)
         boxes[:, 0] -= heights / 2 * np.sin(angles)
@@ -235,7 +257,8 @@ def _ground_heights(count: int, roughness: float, rng: np.random.Generator) -> F
 
     A slope v follows v = 0.8 v + 0.01 sign(H - y) + U(-roughness, roughness)/30, and y += v at every obstacle.
     """
-    heights = np.full(count + 1, GROUND_HEIGHT)
+    heights = np.empty(count + 1)
+    heights.fill(GROUND_HEIGHT)
     if roughness == 0.0:
         return heights
     y, slope = GROUND_HEIGHT, 0.0

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from rlteach_envs.lidar import RAYS, Lidar
 from rlteach_envs.stump_terrain import GOAL, GROUND_HEIGHT, START_PAD, Terrain, TrackNumbers, make_terrain
-from rlteach_envs.walker_bodies import BODIES
+from rlteach_envs.walker_bodies import BODIES, WalkerBody
 
 Floats = NDArray[np.float64]
 
@@ -170,6 +170,13 @@ class StumpTracks(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._senses = count - RAYS
         self._lidar = Lidar(lidar)
         self._world = _make_world(self._body, velocity_iterations, position_iterations)
+        parts = len(self._body.parts)
+        self._start = (
+            _start_states(self._body),
+            np.ones(parts, bool),
+            np.zeros((motors, 2)),
+            np.zeros(parts, np.int64),
+        )
         self._terrain: Terrain | None = None
 
     # -- tasks -----------------------------------------------------------------------------------------------------
@@ -222,10 +229,9 @@ class StumpTracks(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         given = (options or {}).get("task")
         self._task = self._draw_task(self.np_random) if given is None else self._read_task(given)
         self._terrain = make_terrain(self._numbers(), self.np_random)
-        self._push = float(self.np_random.uniform(-PUSH, PUSH))
+        self._push = 2.0 * PUSH * self.np_random.random() - PUSH  # as `uniform` draws it, in half the time
         self._clock, self._return = 0, 0.0
-        parts, motors = len(self._body.parts), len(self._body.motors)
-        self._build(self._start_states(), np.ones(parts, bool), np.zeros((motors, 2)), np.zeros(parts, np.int64))
+        self._build(*self._start)
         senses = self._world.sense()
         x, y = self._world.hull_position()
         self._shaping = self._shape(x, senses[0])
@@ -234,11 +240,6 @@ class StumpTracks(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     def _numbers(self) -> TrackNumbers:
         values: dict[str, Any] = {name: value.tolist() for name, value in (self._fixed | self._task).items()}
         return TrackNumbers(**self._stds, **values)
-
-    def _start_states(self) -> Floats:
-        x, y = START_PAD / 2, GROUND_HEIGHT + self._body.height
-        rows = [(x + part.start[0], y + part.start[1], part.tilt, 0.0, 0.0, 0.0) for part in self._body.parts]
-        return np.array(rows)
 
     def _build(self, states: Floats, awake: NDArray[np.bool_], motors: Floats, contacts: NDArray[np.int64]) -> None:
         assert self._terrain is not None
@@ -340,6 +341,12 @@ class StumpTracks(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         from rlteach_envs.stump_picture import draw
 
         return draw(self._terrain, self._body, self._world.states())
+
+
+def _start_states(body: WalkerBody) -> Floats:
+    x, y = START_PAD / 2, GROUND_HEIGHT + body.height
+    rows = [(x + part.start[0], y + part.start[1], part.tilt, 0.0, 0.0, 0.0) for part in body.parts]
+    return np.array(rows)
 
 
 # -- checking what users give ------------------------------------------------------------------------------------------

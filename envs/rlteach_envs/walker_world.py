@@ -45,6 +45,7 @@ _angle, _spin = raw.b2Body___GetAngle, raw.b2Body___GetAngularVelocity
 _joint_angle, _joint_speed = raw.b2RevoluteJoint___GetJointAngle, raw.b2RevoluteJoint___GetJointSpeed
 _x, _y, _set_x, _set_y = raw.b2Vec2_x_get, raw.b2Vec2_y_get, raw.b2Vec2_x_set, raw.b2Vec2_y_set
 _create_fixture, _set_as_box = raw.b2Body___CreateFixture, raw.b2PolygonShape_SetAsBox
+_create_body, _create_joint = raw.b2World___CreateBody, raw.b2World___CreateJoint
 _fixture_a, _fixture_b = raw.b2Contact___GetFixtureA, raw.b2Contact___GetFixtureB
 _tag = raw.b2Fixture___GetUserData
 
@@ -136,9 +137,9 @@ class WalkerWorld:
         self._contacts_are_old = True
         world.contactListener = self._contacts
         _add_ground(world, terrain)
-        placed = enumerate(zip(states.tolist(), awake, strict=True))
+        placed = enumerate(zip(states.tolist(), awake.tolist(), strict=True))
         self._parts = [self._add_part(world, i, state, is_awake) for i, (state, is_awake) in placed]
-        self._joints = [self._add_joint(world, i, *motors[i].tolist()) for i in range(len(self._joint_defs))]
+        self._joints = [self._add_joint(world, i, *asked) for i, asked in enumerate(motors.tolist())]
         self._world = world
         # Box2D hands out references into its bodies, so these two always show the present.
         self._hull = self._parts[0]
@@ -149,12 +150,12 @@ class WalkerWorld:
             for joint, motor in zip(self._joints, self._body.motors, strict=True)
         ]
 
-    def _add_part(self, world: Any, index: int, state: Sequence[float], awake: Any) -> Any:
+    def _add_part(self, world: Any, index: int, state: Sequence[float], awake: bool) -> Any:
         x, y, angle, vx, vy, spin = state
         definition = self._body_defs[index]
-        definition.position, definition.angle, definition.awake = (x, y), angle, bool(awake)
-        part = world.CreateBody(definition)
-        part.CreateFixture(self._part_defs[index])
+        definition.position, definition.angle, definition.awake = (x, y), angle, awake
+        part = _create_body(world, definition)
+        _create_fixture(part, self._part_defs[index])
         # Only now: a fixture moves the centre of mass, and with it the velocity.
         part.linearVelocity, part.angularVelocity = (vx, vy), spin
         return part
@@ -163,7 +164,7 @@ class WalkerWorld:
         motor, definition = self._body.motors[index], self._joint_defs[index]
         definition.bodyA, definition.bodyB = self._parts[motor.parent], self._parts[motor.child]
         definition.motorSpeed, definition.maxMotorTorque = speed, torque
-        return world.CreateJoint(definition)
+        return _create_joint(world, definition)
 
     def push(self, force: float) -> None:
         """Push the hull sideways during the next step, with a force in N."""
@@ -246,9 +247,9 @@ def _add_ground(world: Any, terrain: Terrain) -> None:
     An edge has two sides, so it may run either way. A chain is no alternative: pybox2d never frees the vertices of one
     that has become a fixture, 8 bytes each in every episode.
     """
-    body = world.CreateBody(_GROUND_BODY)
+    body = _create_body(world, _GROUND_BODY)
     here, there = _EDGE.vertex1, _EDGE.vertex2
-    for i, (x, y) in enumerate(_without_level_vertices(terrain.ground).tolist()):
+    for i, (x, y) in enumerate(_without_level_vertices(terrain.ground.tolist())):
         _set_x(here, x)
         _set_y(here, y)
         if i > 0:
@@ -264,8 +265,7 @@ def _add_ground(world: Any, terrain: Terrain) -> None:
         body.CreateFixture(_POLYGON_FIXTURE)
 
 
-def _without_level_vertices(line: Floats) -> Floats:
+def _without_level_vertices(line: list[list[float]]) -> list[list[float]]:
     """Return a line without the vertices that have the height of both their neighbours."""
-    changes = line[1:, 1] != line[:-1, 1]
-    kept: Floats = line[np.concatenate([[True], changes[1:] | changes[:-1], [True]])]
-    return kept
+    neighbours = zip(line[:-2], line[1:-1], line[2:], strict=True)
+    return [line[0], *(here for before, here, after in neighbours if not before[1] == here[1] == after[1]), line[-1]]

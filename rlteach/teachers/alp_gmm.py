@@ -62,7 +62,7 @@ class NearestReturn:
 
     def add(self, task: Array, ret: float) -> None:
         """Remember a task and its raw return."""
-        row = np.append(task, ret)
+        row = np.array((*task.tolist(), ret))
         self._history.append(row)
         self._fresh[:, self._n_fresh] = row
         self._n_fresh += 1
@@ -147,13 +147,12 @@ class ALPGMM(TaskTeacher):
         return points, ["alp_gmm" if g else "alp_gmm/uniform" for g in guided]
 
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
-        for task, ret in zip(tasks, returns, strict=True):
+        for task, ret in zip(tasks, returns.tolist(), strict=True):
             progress = 0.0
             if len(self._past) >= FIRST_WITH_PROGRESS:
-                now, earlier = self.scale(np.array([ret, self._past.find(task)]))
-                progress = absolute_learning_progress(now, earlier)
+                progress = absolute_learning_progress(self.scale.one(ret), self.scale.one(self._past.find(task)))
             self._past.add(task, ret)
-            self._recent.append(np.append(task, progress))
+            self._recent.append((*task.tolist(), progress))
             self._since_fit += 1
             if self._since_fit == self.fit_every:
                 self._since_fit = 0

@@ -17,6 +17,8 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, TypeAlias
@@ -30,7 +32,6 @@ from rlteach.errors import ConfigError, InvalidValue, did_you_mean
 from rlteach.lesson import Lesson, Outcome
 from rlteach.protocols import State, Teacher
 from rlteach.task_space import TaskSpace, clipped
-from rlteach.teachers.history import History
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -40,15 +41,22 @@ MAX_ISSUED = 65_536
 NEEDED = ("propose", "observe", "state_dict")
 """What makes a class a teacher."""
 
+RECENT = 1000
+"""Number of returns from which the scale of returns is estimated."""
+
 HUGE = 1e300
 """Returns are clipped to this before they are scaled, so that no difference of two overflows."""
 
 
-def quantile(ordered: Array, share: float) -> float:
-    """Return `np.quantile(ordered, share)` of an ascending array, bit for bit, in a fraction of its time."""
+_ZERO, _ONE = np.zeros(()), np.ones(())
+"""As arrays, since numpy takes longer over Python's numbers."""
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """Return `np.quantile(ordered, share)` of ascending numbers, bit for bit, in a fraction of its time."""
     place = (len(ordered) - 1) * share
     below = math.floor(place)
-    a, b, t = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)]), place - below
+    a, b, t = ordered[below], ordered[min(below + 1, len(ordered) - 1)], place - below
     return a + (b - a) * t if t < 0.5 else b - (b - a) * (1.0 - t)
 
 
@@ -59,28 +67,28 @@ class ReturnScale:
         if return_range is not None and not (np.isfinite(return_range).all() and return_range[0] < return_range[1]):
             raise InvalidValue(f"return_range needs two finite numbers, the smaller first, not {return_range}")
         self.known = return_range
-        self._recent = History(1000, 1)
-        self._bounds: tuple[float, float] | None = None
+        self._total = 0
+        self._recent: deque[float] = deque()
+        self._ordered: list[float] = []  # the recent returns, ascending: sorting them for every task would take longer
 
     def see(self, returns: Array) -> None:
         """Take in finished returns."""
-        if self.known is None:
-            self._recent.append(clipped(returns[:, None], -HUGE, HUGE))
-            self._bounds = None
+        if self.known is not None:
+            return
+        for ret in returns.tolist():
+            if len(self._recent) == RECENT:
+                del self._ordered[bisect_left(self._ordered, self._recent.popleft())]
+            self._recent.append(min(max(ret, -HUGE), HUGE))
+            insort(self._ordered, self._recent[-1])
+        self._total += len(returns)
 
     def bounds(self) -> tuple[float, float]:
         """Return the returns that are mapped to 0 and to 1."""
         if self.known is not None:
             return self.known
-        if self._bounds is None:
-            self._bounds = self._quantile_bounds()
-        return self._bounds
-
-    def _quantile_bounds(self) -> tuple[float, float]:
-        if len(self._recent) == 0:
+        if not self._ordered:
             return 0.0, 1.0
-        ordered = np.sort(self._recent.unordered()[:, 0])
-        low, high = quantile(ordered, 0.05), quantile(ordered, 0.95)
+        low, high = quantile(self._ordered, 0.05), quantile(self._ordered, 0.95)
         least = max(1.0, 1e-9 * abs(low))  # 1 is lost when it is added to a number beyond 2^53
         return low, high if high > low else low + least
 
@@ -90,14 +98,20 @@ class ReturnScale:
         with np.errstate(over="ignore"):  # an overflow is clipped to 0 or 1 like any other return outside the bounds
             return clipped((clipped(returns, -HUGE, HUGE) - low) / (high - low), 0.0, 1.0)
 
+    def one(self, ret: float) -> float:
+        """Scale a single return, several times faster than an array of one."""
+        low, high = self.bounds()
+        return min(max((min(max(ret, -HUGE), HUGE) - low) / (high - low), 0.0), 1.0)
+
     def state_dict(self) -> State:
         """Return the recent returns."""
-        return {"recent": self._recent.state_dict()}
+        return {"recent": {"rows": np.array(self._recent, dtype=np.float64)[:, None], "total": self._total}}
 
     def load_state_dict(self, state: State) -> None:
         """Continue from `state_dict`."""
-        self._recent.load_state_dict(state["recent"])
-        self._bounds = None
+        self._total = int(state["recent"]["total"])
+        self._recent = deque(np.asarray(state["recent"]["rows"], dtype=np.float64).ravel().tolist())
+        self._ordered = sorted(self._recent)
 
 
 class TaskTeacher(ABC):
@@ -141,11 +155,10 @@ class TaskTeacher(ABC):
     def propose(self, n: int) -> list[Lesson]:
         """Return `n` lessons whose tasks are elements of the task space."""
         points, origins = self._draw(n)
-        points = clipped(points, 0.0, 1.0)
-        vectors = self.task_space.vectors_of_unit(points)
+        points = clipped(points, _ZERO, _ONE)
         lessons = []
-        for point, vector, origin in zip(points, vectors, origins, strict=True):
-            lessons.append(Lesson(self._next_id, task=self.task_space.from_vector(vector), origin=origin))
+        for point, task, origin in zip(points, self.task_space.tasks_of_unit(points), origins, strict=True):
+            lessons.append(Lesson(self._next_id, task=task, origin=origin))
             self._issued[self._next_id] = point
             self._next_id += 1
         while len(self._issued) > MAX_ISSUED:
@@ -154,16 +167,18 @@ class TaskTeacher(ABC):
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:
         """Learn from finished lessons; ones never issued here, and ones with a non-finite return, are left out."""
-        kept = [
-            (task, outcome.ret, outcome.success)
-            for outcome in outcomes
-            if (task := self._issued.pop(outcome.lesson_id, None)) is not None and self._usable(outcome)
-        ]
+        kept, tasks = [], []
+        for outcome in outcomes:
+            task = self._issued.pop(outcome.lesson_id, None)
+            if task is not None and self._usable(outcome):
+                kept.append(outcome)
+                tasks.append(task)
         if not kept:
             return
-        tasks, returns, successes = (np.array(column, dtype=np.float64) for column in zip(*kept, strict=True))
+        returns = np.array([outcome.ret for outcome in kept], dtype=np.float64)
+        successes = np.array([min(max(outcome.success, 0.0), 1.0) for outcome in kept], dtype=np.float64)
         self.scale.see(returns)
-        self._learn(tasks, returns, clipped(successes, 0.0, 1.0))
+        self._learn(np.array(tasks), returns, successes)
 
     def forget(self, lesson_ids: Iterable[int]) -> None:
         """Drop abandoned lessons."""

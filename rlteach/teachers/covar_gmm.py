@@ -76,8 +76,8 @@ class CovarGMM(TaskTeacher):
         return points, ["covar_gmm" if g else "covar_gmm/uniform" for g in guided]
 
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
-        for task, ret in zip(tasks, returns, strict=True):
-            self._history.append(np.append(task, ret))
+        for row in np.column_stack([tasks, returns]):
+            self._history.append(row)
             self._since_fit += 1
             if self._since_fit == self.fit_every:
                 self._since_fit = 0

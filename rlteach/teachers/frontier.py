@@ -104,24 +104,30 @@ class Frontier(TaskTeacher):
         self._since_fit = refit_every - warm_up
         self._candidates: Array = np.zeros((0, self.dimension))
         self._cumulative: Array = np.zeros(0)
+        self._tree_rng = np.random.RandomState(0)  # seeded anew for every tree; scikit-learn takes no other kind
 
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
         points = self.rng.random((n, self.dimension))
         if len(self._candidates) == 0:
             return points, ["frontier/warm-up"] * n
         chosen = self.rng.random(n) >= self.uniform_share
-        places = np.searchsorted(self._cumulative, self.rng.random(n) * self._cumulative[-1], side="right")
-        points[chosen] = self._candidates[np.minimum(places, len(self._candidates) - 1)][chosen]
-        return points, ["frontier/forest" if c else "frontier/uniform" for c in chosen]
+        places = self._cumulative.searchsorted(self.rng.random(n) * self._cumulative[-1], side="right")
+        origins = []
+        for row, (is_chosen, place) in enumerate(zip(chosen.tolist(), places.tolist(), strict=True)):
+            if is_chosen:
+                points[row] = self._candidates[min(place, len(self._candidates) - 1)]
+            origins.append("frontier/forest" if is_chosen else "frontier/uniform")
+        return points, origins
 
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
-        self._history.append(np.column_stack([tasks, returns]))
+        self._history.append([(*task, ret) for task, ret in zip(tasks.tolist(), returns.tolist(), strict=True)])
         self._since_fit += len(tasks)
         if self._since_fit >= self.refit_every:
             self._since_fit = 0
             self._refit()
 
     def _refit(self) -> None:
+        from sklearn import config_context
         from sklearn.tree import ExtraTreeRegressor
 
         rows = self._history.rows()
@@ -134,9 +140,12 @@ class Frontier(TaskTeacher):
         features, wanted = (np.hstack([p, p @ directions.T]).astype(np.float32) for p in (tasks, self._candidates))
         weights = 0.3 + np.linspace(0.0, 1.0, len(tasks))  # newest heaviest
         prediction = np.zeros(len(wanted))
-        for _ in range(self.trees):
-            tree = ExtraTreeRegressor(min_samples_leaf=self.min_leaf, random_state=int(self.rng.integers(2**31)))
-            # the checks of the inputs, which are sound, would take longer than the tree
-            tree.fit(features, levels, sample_weight=weights, check_input=False)
-            prediction += tree.predict(wanted, check_input=False) / self.trees
+        # The checks of parameters and inputs, which are sound, take longer than half a tree, and a fresh RandomState
+        # first gathers entropy that seeding throws away.
+        with config_context(skip_parameter_validation=True, assume_finite=True):
+            for _ in range(self.trees):
+                self._tree_rng.seed(int(self.rng.integers(2**31)))
+                tree = ExtraTreeRegressor(min_samples_leaf=self.min_leaf, random_state=self._tree_rng)
+                tree.fit(features, levels, sample_weight=weights, check_input=False)
+                prediction += tree.tree_.predict(wanted)[:, 0] / self.trees
         self._cumulative = np.cumsum(frontier_weight(prediction, self.target, self.sharpness))

