@@ -50,6 +50,8 @@ class ExpertAlone(RandomLearner):
         self.teacher = load_expert(expert, env, sight=expert_obs, trust=trust)
         self.student_view = View.of(env, student_obs)
         self.shuffled = shuffled
+        known = set(self.student_view.names)
+        self._public = np.array([name in known for name in self.teacher.view.names])
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -57,15 +59,8 @@ class ExpertAlone(RandomLearner):
         """Return the expert's actions for a batch of whole observations."""
         seen = self.teacher.view(observation)
         if self.shuffled:
-            other = np.roll(seen, 1, axis=0)
-            seen = np.where(self._public(), seen, other)
+            seen = np.where(self._public, seen, np.roll(seen, 1, axis=0))
         return self.teacher.label(seen, state, episode_start)
-
-    def _public(self) -> np.ndarray:
-        """Return which columns of the expert's view the student sees too."""
-        view = self.teacher.view
-        known = set(self.student_view.names)
-        return np.array([name in known for name in view.names])
 
     def budget(self) -> dict[str, float]:
         """Return whose steps the row stands for: the expert's training, and none of its own."""

@@ -22,7 +22,7 @@ from torch import nn
 from rlteach.distillation.actions import Categorical, Distribution, Gaussian
 from rlteach.distillation.base import ALIASES, Distiller
 from rlteach.distillation.experts import check_labels, read_student
-from rlteach.distillation.labelled import index_batches
+from rlteach.distillation.labelled import flat, index_batches
 from rlteach.distillation.layers import Normalizer, perceptron
 from rlteach.distillation.losses import gae
 from rlteach.distillation.student import Student
@@ -165,10 +165,6 @@ class GuidedPPO(Distiller):
     asks: ClassVar[bool] = True
     """Whether the expert labels every rollout."""
 
-    def __post_init__(self) -> None:
-        """Build it."""
-        super().__post_init__()
-
     @classmethod
     def setting_faults(cls, policy: str, kwargs: Mapping[str, Any]) -> list[str]:
         """Return a sentence for every wrong setting."""
@@ -296,18 +292,18 @@ class GuidedPPO(Distiller):
     def ask(self, experience: Experience) -> None:
         """Have the expert label every step, and say how sure it is where it can."""
         assert self.teacher is not None
-        flat = _flat(experience.full)
+        rows = flat(experience.full)
         if self.teacher.recurrent:
             labels = self._labels_in_order(experience)
         else:
-            labels = self._counted(np.asarray(self.teacher.label(flat)[0]), len(flat))
-            experience.advice = self.teacher.distribution(flat)
+            labels = self._counted(np.asarray(self.teacher.label(rows)[0]), len(rows))
+            experience.advice = self.teacher.distribution(rows)
         experience.labels = self.unit_labels(labels).reshape(experience.actions.shape)
         if experience.advice is None and isinstance(self.action_space, spaces.Box):
-            mean = self._tensor(_flat(experience.labels))
+            mean = self._tensor(flat(experience.labels))
             experience.advice = Gaussian(mean, torch.full_like(mean, SURE))
         elif experience.advice is None:
-            chosen = nn.functional.one_hot(self._tensor(_flat(experience.labels)), self.student.head_size)
+            chosen = nn.functional.one_hot(self._tensor(flat(experience.labels)), self.student.head_size)
             experience.advice = Categorical((chosen * (1 - SURE) + SURE / self.student.head_size).log())
 
     def _labels_in_order(self, experience: Experience) -> np.ndarray:
@@ -375,15 +371,15 @@ class GuidedPPO(Distiller):
 
     def _stretch(self, experience: Experience, rows: np.ndarray) -> torch.Tensor:
         seen, starts, memory = experience.seen[:, rows], experience.starts[:, rows], experience.memory[rows]
-        flat = seen.reshape(*seen.shape[:2], -1)
-        return self.student.sequence(self._tensor(flat), self._tensor(starts), self._tensor(memory))[0]
+        wide = seen.reshape(*seen.shape[:2], -1)
+        return self.student.sequence(self._tensor(wide), self._tensor(starts), self._tensor(memory))[0]
 
     def _steps(self, experience: Experience, indices: np.ndarray) -> torch.Tensor:
-        seen = self._rows(_flat(experience.seen)[indices])
+        seen = self._rows(flat(experience.seen)[indices])
         if experience.states is None:
             state = seen.new_zeros((len(indices), 0))
         else:
-            state = self._tensor(_flat(experience.states)[indices])
+            state = self._tensor(flat(experience.states)[indices])
         features: torch.Tensor = self.student.step(seen, state)[0]
         return features
 
@@ -396,7 +392,7 @@ class GuidedPPO(Distiller):
         features: torch.Tensor,
     ) -> Minibatch:
         def take(values: np.ndarray) -> torch.Tensor:
-            return self._tensor(_flat(values)[chosen])
+            return self._tensor(flat(values)[chosen])
 
         gain = take(advantages)
         if len(gain) > 1:
@@ -456,7 +452,3 @@ def rows_of(said: Distribution, rows: torch.Tensor) -> Distribution:
     if isinstance(said, Gaussian):
         return Gaussian(said.mean[rows], said.std.expand_as(said.mean)[rows])
     return Categorical(said.logits[rows])
-
-
-def _flat(values: np.ndarray) -> np.ndarray:
-    return values.reshape(-1, *values.shape[2:])

@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rlteach.distillation.actions import Distribution, Gaussian
 from rlteach.distillation.base import Distiller
-from rlteach.distillation.labelled import Labelled, Rollout, index_batches
+from rlteach.distillation.labelled import Labelled, Rollout, flat, index_batches
 from rlteach.distillation.losses import action_huber, action_mse, negative_log_likelihood
 from rlteach.protocols import State
 
@@ -78,7 +78,7 @@ class Imitation(Distiller):
         rollout, going = self.collect(steps, hooks)
         hooks.on_rollout_end()
         if self.normalize_observations:
-            self.student.update_normalizer(_flat(rollout.observations))
+            self.student.update_normalizer(flat(rollout.observations))
         self.data.append(rollout)
         self.train(rollout, memory)
         self.round += 1
@@ -191,10 +191,6 @@ def imitation_loss(
     if not isinstance(said, Gaussian) or loss == "nll":
         return negative_log_likelihood(said, labels, mask=mask)
     return (action_mse if loss == "mse" else action_huber)(said.mean, labels, mask=mask)
-
-
-def _flat(values: np.ndarray) -> np.ndarray:
-    return values.reshape(-1, *values.shape[2:])
 
 
 def _like(flags: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -80,12 +80,12 @@ class Labelled:
     def flat(self) -> Rollout:
         """Return every step, as (steps, ...) arrays."""
         parts = self._rollouts
-        states = None if parts[0].states is None else np.concatenate([_flat(p.states) for p in parts])
+        states = [p.states for p in parts if p.states is not None]
         return Rollout(
-            np.concatenate([_flat(p.observations) for p in parts]),
-            states,
-            np.concatenate([_flat(p.starts) for p in parts]),
-            np.concatenate([_flat(p.labels) for p in parts]),
+            np.concatenate([flat(p.observations) for p in parts]),
+            np.concatenate([flat(s) for s in states]) if states else None,
+            np.concatenate([flat(p.starts) for p in parts]),
+            np.concatenate([flat(p.labels) for p in parts]),
         )
 
     def episodes(self, batch_size: int, generator: np.random.Generator) -> Iterator[Episodes]:
@@ -146,6 +146,6 @@ def episode_batches(
     return batches
 
 
-def _flat(values: np.ndarray | None) -> np.ndarray:
-    assert values is not None
+def flat(values: np.ndarray) -> np.ndarray:
+    """Return (t, n, ...) as (t * n, ...)."""
     return values.reshape(-1, *values.shape[2:])
