@@ -2,41 +2,13 @@
 
 import math
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
 
-from rlteach.delivery import make_vec_env
 from rlteach.distillation.actions import Categorical, Gaussian
 from rlteach.distillation.gpo import GPO, adapted, apart, double_clipped, frozen, outside
-from rlteach.observations import HideCoordinates
-
-TIGER = "rlteach/TigerRoom-v0"
-SMALL = {"n_steps": 20, "batch_size": 80, "epochs": 2, "seed": 0}
-
-
-class StopAt(BaseCallback):
-    """Stops when so many steps have been played."""
-
-    def __init__(self, steps):
-        super().__init__()
-        self.steps = steps
-
-    def _on_step(self):
-        return self.num_timesteps < self.steps
-
-
-def discrete():
-    """Return a pole whose velocities only the expert sees."""
-    return HideCoordinates(gymnasium.make("CartPole-v1"), [1, 3])
-
-
-def envs(env=TIGER, n=8):
-    venv = make_vec_env(env, n)
-    venv.seed(0)
-    return venv
+from tests.distillation.learning import SMALL, StopAt, discrete, envs
 
 
 def test_coefficient_follows_the_distance():
