@@ -6,12 +6,31 @@ outcome = Outcome(lesson_id=7, ret=1.0, discounted_ret=0.81, length=22, success=
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 FIELDS = ("task", "start", "goal", "shaping")
 """The parts of a lesson that a teacher may fill; `Compose` merges teachers that fill different ones."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Where an episode begins, other than at the ordinary reset.
+
+    Attributes:
+        snapshot: What the environment's `get_snapshot` returned; None for the ordinary reset.
+        elapsed: Steps of the time limit that count as used up already (those of `snapshot`).
+        limit: Steps after which the episode is truncated; None leaves that to the environment.
+        guide: Policy that plays the first steps, a picklable callable from one observation to one action.
+        roll_in: Number of steps that it plays; the learner does not see them, but they count as environment steps.
+    """
+
+    snapshot: Mapping[str, Any] | None = None
+    elapsed: int = 0
+    limit: int | None = None
+    guide: Callable[[Any], Any] | None = None
+    roll_in: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +42,7 @@ class Lesson:
     Attributes:
         id: Number given by the teacher that issued it; unique within that teacher.
         task: Element of the environment's task space, or None to leave the choice to the environment.
-        start: Snapshot from which the episode starts, or None for the ordinary reset.
+        start: Where the episode starts, or None for the ordinary reset.
         goal: Subgoal handed to `set_goal`, or None.
         shaping: Callable that turns a transition into an extra reward, or None.
         origin: Who proposed it and why, e.g. `"alp_gmm/random"`; for logs only.
@@ -31,7 +50,7 @@ class Lesson:
 
     id: int
     task: Any = None
-    start: Any = None
+    start: Start | None = None
     goal: Any = None
     shaping: Any = None
     origin: str = ""

@@ -1,7 +1,5 @@
 """Rewards and advice: what the methods' weights are, and that the update sees the policy that acted."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 import rlteach
 from rlteach import registry
 from rlteach.distillation.actions import Categorical, Gaussian
-from rlteach.distillation.advisor import automatic_alpha
+from rlteach.distillation.advisor import HOPELESS, imitation_weight, spread_of
 from rlteach.distillation.kdrl import annealed_weight
 from rlteach.distillation.kickstarting import STD_FLOOR, divergence, falling_weight
 from rlteach.distillation.losses import gae, kl
@@ -96,17 +94,23 @@ def test_the_deficit_counts_from_the_untrained_student(student, expert, untraine
     assert deficit(student, expert, untrained) == pytest.approx(expected)
 
 
-def test_what_cannot_be_imitated_weighs_a_thousandth():
-    errors = np.concatenate([np.zeros(500), np.ones(500)])
-    alpha = automatic_alpha(errors, spread=1.0)
-    assert math.exp(-alpha * 1.0) == pytest.approx(1e-3)
-    assert math.exp(-automatic_alpha(np.full(1000, 0.01), 1.0) * 0.01) > 0.7
+def test_the_part_of_an_action_that_can_least_be_imitated_decides():
+    doubt = torch.tensor([[0.0, 0.0], [0.1, 1.0], [1.0, 0.2], [-0.5, 0.0]])
+    weight = imitation_weight(doubt, HOPELESS)
+    assert weight.tolist() == pytest.approx([1.0, 1e-7, 1e-7, 1.0], rel=1e-4)
 
 
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=50), st.floats(0, 50))
-def test_alpha_is_finite_and_positive_whatever_the_errors(errors, spread):
-    alpha = automatic_alpha(np.array(errors), spread)
-    assert 0 < alpha < math.inf or spread < 1e-300
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60))
+def test_the_spread_of_choices_is_what_the_best_constant_answer_loses(labels):
+    labels = np.array(labels)
+    shares = np.array([(labels == k).mean() for k in range(4)])
+    lost = -np.mean([np.log(shares[k]) for k in labels])
+    assert spread_of(labels, 4) == pytest.approx([lost], abs=1e-9)
+
+
+def test_the_spread_of_numbers_is_their_variance():
+    labels = np.random.default_rng(0).normal(2.0, [0.5, 3.0], size=(50_000, 2))
+    assert spread_of(labels, 0) == pytest.approx([0.25, 9.0], rel=0.03)
 
 
 def gaussians(rows=20_000):
@@ -165,19 +169,21 @@ def test_qdagger_measures_both_ends_before_it_begins():
 
 def test_advisor_learns_which_steps_can_be_imitated():
     learner = make("advisor", n_envs=32, n_steps=60)
-    learner.learn(32 * 60 * 6)
+    learner.learn(32 * 60 * 20)
     venv = rlteach.make_vec_env(TIGER, 2, seed=0)
     observation = venv.reset()
     revealed = observation["policy"].copy()
     revealed[:, 2] = observation["privileged"][:, 0]
+    side = to_the_right_door(learner.expert_view(observation))[:, 0]
     with torch.no_grad():
         known, unknown = (
-            learner.imitator(learner.student.step(torch.from_numpy(seen), torch.zeros(2, 0))[0])
+            learner.student.step(torch.from_numpy(seen), torch.zeros(2, 0))[0]
             for seen in (revealed, observation["policy"])
         )
-    error = [(answer.numpy() - to_the_right_door(learner.expert_view(observation))) ** 2 for answer in (known, unknown)]
-    assert error[0].sum() < error[1].sum()
-    assert 2 < learner.alpha_now < 60
+        error = [(learner.imitator(features)[:, 0].numpy() - side) ** 2 for features in (known, unknown)]
+        weight = [imitation_weight(learner.doubt(features), learner.alpha) for features in (known, unknown)]
+    assert error[0].max() < error[1].min()
+    assert weight[0].min() > 100 * weight[1].max()
 
 
 def test_an_experts_doubt_is_its_own_where_it_tells():

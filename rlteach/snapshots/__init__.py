@@ -1,0 +1,1 @@
+"""Snapshots of environments: taken, kept, checked, and put back."""
