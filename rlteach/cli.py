@@ -242,9 +242,9 @@ class ReportCommand:
 
 @dataclass(frozen=True)
 class ListCommand:
-    """List what is registered: environments, teachers, learners, methods of distillation."""
+    """List what is registered: environments, teachers of tasks and of starts, learners, methods of distillation."""
 
-    what: tyro.conf.Positional[Literal["all", "envs", "teachers", "learners", "methods"]] = "all"
+    what: tyro.conf.Positional[Literal["all", "envs", "teachers", "starts", "learners", "methods"]] = "all"
     """What to list."""
 
     def __call__(self) -> int:

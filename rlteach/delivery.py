@@ -29,7 +29,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from rlteach import environments
 from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
-from rlteach.lesson import Lesson, Outcome
+from rlteach.lesson import Lesson, Outcome, Start
 from rlteach.protocols import State, Teacher
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.history import History
@@ -37,7 +37,13 @@ from rlteach.teachers.history import History
 FAULT = "lesson_fault"
 """Key of the info under which an environment's traceback travels out of its worker."""
 
-Brief = tuple[Any, Any, Any]
+NO_LIMIT = np.iinfo(np.int64).max
+"""Steps left of an episode that only the environment cuts off."""
+
+ROLLED_IN = "rolled_in"
+"""Key of the reset info that holds how many steps a guide has played before the learner's first one."""
+
+Brief = tuple[Any, Start | None, Any]
 """The part of a lesson that an environment sees: task, start, goal. It must pickle."""
 
 Started = tuple[Any, dict[int, dict[str, Any]]]
@@ -59,6 +65,7 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._seed: int | None = None
         self._options: dict[str, Any] = {}
         self._held: Any = None
+        self._steps_left: int | None = None
 
     def arm_lessons(self, index: int) -> None:
         """From now on wait for a lesson after every reset; `index` is this environment's place in its VecEnv."""
@@ -78,9 +85,13 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
         if self._index is None:
             return self.env.step(action)
         try:
-            return self.env.step(action)
+            observation, reward, terminated, truncated, info = self.env.step(action)
         except Exception:
             return self.reset()[0], 0.0, False, False, {FAULT: traceback.format_exc()}
+        if self._steps_left is not None:
+            self._steps_left -= 1
+            truncated = truncated or (self._steps_left <= 0 and not terminated)
+        return observation, reward, terminated, truncated, info
 
     def begin_lesson(self, briefs: Mapping[int, Brief]) -> tuple[Any, dict[str, Any]]:
         """Start the episode that `briefs` holds for this environment."""
@@ -90,15 +101,47 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
         except Exception:
             return self.reset()[0], {FAULT: traceback.format_exc()}
 
-    def _begin(self, task: Any, start: Any, goal: Any) -> tuple[Any, dict[str, Any]]:
+    def _begin(self, task: Any, start: Start | None, goal: Any) -> tuple[Any, dict[str, Any]]:
         if goal is not None:
             self.env.get_wrapper_attr("set_goal")(goal)
         options = self._options if task is None else {**self._options, "task": task}
         observation, info = self.env.reset(seed=self._seed, options=options or None)
-        if start is not None:
-            observation, info = self.env.get_wrapper_attr("set_snapshot")(start)
-        self._seed, self._options = None, {}
+        self._seed, self._options, self._steps_left = None, {}, None
+        if start is None:
+            return observation, info
+        if start.snapshot is not None:
+            observation, info = self._restore(start, task)
+        if start.guide is not None and start.roll_in > 0:
+            observation, info = self._roll_in(start.guide, start.roll_in, observation, options)
+        self._steps_left = start.limit
         return observation, info
+
+    def _restore(self, start: Start, task: Any) -> tuple[Any, dict[str, Any]]:
+        """Put the environment into a snapshot, which begins an episode: chance goes on as it would have anyway."""
+        generator = self.env.unwrapped.np_random.bit_generator
+        chance = generator.state
+        observation, info = self.env.get_wrapper_attr("set_snapshot")(start.snapshot)
+        self.env.unwrapped.np_random.bit_generator.state = chance
+        if task is not None:
+            observation, info = self.env.get_wrapper_attr("set_task")(task)
+        for layer in _layers(self.env):
+            if "_elapsed_steps" in vars(layer):
+                layer._elapsed_steps = start.elapsed  # type: ignore[attr-defined]
+        return observation, info
+
+    def _roll_in(
+        self, guide: Callable[[Any], Any], steps: int, observation: Any, options: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        """Let `guide` play the first steps; where it ends the episode, begin an ordinary one."""
+        for step in range(steps):
+            observation, _, terminated, truncated, info = self.env.step(guide(observation))
+            if terminated or truncated:
+                observation, info = self.env.reset(options=options or None)
+                return observation, {**info, ROLLED_IN: step + 1}
+        for layer in _layers(self.env):
+            if "rewards" in vars(layer):  # a Monitor inside: the learner's episode begins here
+                layer.rewards = []  # type: ignore[attr-defined]
+        return observation, {**info, ROLLED_IN: steps}
 
     def get_episode_state(self) -> State:
         """Return the environment's snapshot with the counters of the wrappers around it."""
@@ -106,12 +149,14 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
             {name: getattr(layer, name) for name in WRAPPER_COUNTERS if name in vars(layer)}
             for layer in _layers(self.env)
         ]
-        return {"snapshot": dict(self.env.get_wrapper_attr("get_snapshot")()), "counters": counters}
+        snapshot = dict(self.env.get_wrapper_attr("get_snapshot")())
+        return {"snapshot": snapshot, "counters": counters, "steps_left": self._steps_left}
 
     def set_episode_state(self, state: State) -> None:
         """Continue from `get_episode_state`, in this process or another."""
         self.env.reset()
         self.env.get_wrapper_attr("set_snapshot")(state["snapshot"])
+        self._steps_left = state["steps_left"]
         for layer, counters in zip(_layers(self.env), state["counters"], strict=True):
             for name, value in counters.items():
                 setattr(layer, name, value)
@@ -159,14 +204,11 @@ class _SecondResetStarter:
     def __call__(self, briefs: Mapping[int, Brief], observation: Any) -> Started:
         return _with_rows(observation, {index: self._start(index, *brief) for index, brief in briefs.items()})
 
-    def _start(self, index: int, task: Any, start: Any, goal: Any) -> tuple[Any, dict[str, Any]]:
+    def _start(self, index: int, task: Any, _: Start | None, goal: Any) -> tuple[Any, dict[str, Any]]:
         if goal is not None:
             self._venv.env_method("set_goal", goal, indices=[index])
         options = None if task is None else {"task": task}
-        first = self._venv.env_method("reset", options=options, indices=[index])[0]
-        if start is not None:
-            first = self._venv.env_method("set_snapshot", start, indices=[index])[0]
-        observation, info = first
+        observation, info = self._venv.env_method("reset", options=options, indices=[index])[0]
         return observation, info
 
 
@@ -203,6 +245,7 @@ class BatchVecEnv(VecEnv):
         self.task_space = environments.capability(env, "task_space")
         self._tasks = None if self.task_space is None else TaskSpace.of(self.task_space, env.unwrapped)
         self._waits_for_lessons = False
+        self._steps_left = np.full(env.num_envs, NO_LIMIT)
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def arm(self) -> None:
@@ -225,7 +268,52 @@ class BatchVecEnv(VecEnv):
             options["task"] = self._tasks.batch(tasks, self.num_envs)
         observation, infos = self.batch_env.reset(seed=self._take_seeds(), options=options)
         split = _split_infos(infos, self.num_envs)
+        self._steps_left[list(briefs)] = NO_LIMIT
+        starts = {index: start for index, (_, start, _) in briefs.items() if start is not None}
+        if starts:
+            observation = self._restore(starts, options, observation)
+            observation, played = self._roll_in(starts, options, observation)
+            for index, steps in played.items():
+                split[index][ROLLED_IN] = steps
+            for index, start in starts.items():
+                self._steps_left[index] = NO_LIMIT if start.limit is None else start.limit
         return _as_sb3(observation), {index: split[index] for index in briefs}
+
+    def _restore(self, starts: Mapping[int, Start], options: Mapping[str, Any], observation: Any) -> Any:
+        """Put rows into their snapshots; the rest of the lesson, their tasks, holds all the same."""
+        snapshots = {index: start.snapshot for index, start in starts.items() if start.snapshot is not None}
+        if not snapshots:
+            return observation
+        observation, _ = environments.capability(self.batch_env, "set_row_snapshots")(snapshots)
+        if "task" in options:
+            mask = _mask(snapshots, self.num_envs)
+            observation, _ = environments.capability(self.batch_env, "set_task")(options["task"], mask)
+        return observation
+
+    def _roll_in(
+        self, starts: Mapping[int, Start], options: Mapping[str, Any], observation: Any
+    ) -> tuple[Any, dict[int, int]]:
+        """Let guides play the first steps of some rows, the others untouched; return how many each has played."""
+        guides = {i: s.guide for i, s in starts.items() if s.guide is not None and s.roll_in > 0}
+        played = dict.fromkeys(guides, 0)
+        frozen = ~_mask(guides, self.num_envs)
+        capture, restore = (environments.capability(self.batch_env, name) for name in ("get_snapshot", "set_snapshot"))
+        saved = None if frozen.all() else capture()
+        actions = np.zeros(self.batch_env.action_space.shape or (), dtype=self.batch_env.action_space.dtype)
+        while not frozen.all():
+            for index in np.flatnonzero(~frozen).tolist():
+                actions[index] = guides[index](_row(observation, index))
+                played[index] += 1
+            observation, _, terminations, truncations, _ = self.batch_env.step(actions)
+            ended = (terminations | truncations) & ~frozen
+            observation, _ = restore(saved, frozen)
+            if ended.any():  # the guide has ended the episode: begin an ordinary one
+                observation, _ = self.batch_env.reset(options={**options, "reset_mask": ended})
+            finished = ended | _mask([i for i in guides if played[i] >= starts[i].roll_in], self.num_envs)
+            if (finished & ~frozen).any():
+                frozen |= finished
+                saved = capture()
+        return observation, played
 
     def step_async(self, actions: np.ndarray) -> None:
         """Keep the actions for `step_wait`."""
@@ -235,10 +323,13 @@ class BatchVecEnv(VecEnv):
         """Step all environments; unless lessons are awaited, finished ones are reset."""
         observation, rewards, terminations, truncations, vector_infos = self.batch_env.step(self._actions)
         observation = _as_sb3(observation)
+        self._steps_left -= 1
+        truncations = truncations | ((self._steps_left <= 0) & ~terminations)
         dones = terminations | truncations
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if dones.any():
             infos = _split_infos(vector_infos, self.num_envs)
+            self._steps_left[dones] = NO_LIMIT
             for index in np.flatnonzero(dones).tolist():
                 infos[index]["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
                 infos[index]["terminal_observation"] = _row(observation, index)
@@ -248,6 +339,16 @@ class BatchVecEnv(VecEnv):
                 for index, info in enumerate(_split_infos(reset_infos, self.num_envs)):
                     self.reset_infos[index] = info if dones[index] else self.reset_infos[index]
         return observation, rewards.astype(np.float32), dones, infos
+
+    def get_episode_states(self) -> State | None:
+        """Return the state of the batch and what is left of limited episodes; None where there are no snapshots."""
+        capture = environments.capability(self.batch_env, "get_snapshot")
+        return None if capture is None else {"snapshot": dict(capture()), "steps_left": self._steps_left.copy()}
+
+    def set_episode_states(self, state: State) -> None:
+        """Continue from `get_episode_states`."""
+        environments.capability(self.batch_env, "set_snapshot")(state["snapshot"])
+        self._steps_left = np.array(state["steps_left"])
 
     def _take_seeds(self) -> Any:
         seeds = list(self._seeds)
@@ -343,6 +444,8 @@ class LessonVecEnv(VecEnvWrapper):
         self._discounts = np.ones(self.num_envs)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
         self._recent_returns = History(1000, 1)
+        self._tells_success = False
+        self.steps_rolled_in = 0
         self._paused = False
         self._signals = _SignalBook(self.num_envs) if teacher.needs else None
         self._shaped = False
@@ -403,7 +506,10 @@ class LessonVecEnv(VecEnvWrapper):
 
     def _begin(self, indices: Sequence[int], observation: Any, *, judged: bool) -> Any:
         lessons = dict(zip(indices, self.teacher.propose(len(indices)), strict=True))
-        briefs = {index: (lesson.task, lesson.start, lesson.goal) for index, lesson in lessons.items()}
+        briefs = {
+            index: (lesson.task, None if judged else lesson.start, lesson.goal)  # what is judged starts ordinarily
+            for index, lesson in lessons.items()
+        }
         with self._dead_workers_named():
             observation, infos = self._starter(briefs, observation)
         self._lessons = [lessons.get(index, lesson) for index, lesson in enumerate(self._lessons)]
@@ -411,6 +517,7 @@ class LessonVecEnv(VecEnvWrapper):
         self.reset_infos = list(self.reset_infos)
         for index in lessons:
             self.reset_infos[index] = infos[index]
+            self.steps_rolled_in += int(infos[index].get(ROLLED_IN, 0))
         rows = list(indices)
         self._judged[rows] = judged
         self._returns[rows] = self._discounted[rows] = 0.0
@@ -480,7 +587,10 @@ class LessonVecEnv(VecEnvWrapper):
     def _success(self, ret: float, info: Mapping[str, Any]) -> float:
         for key in ("is_success", "success"):
             if key in info:
+                self._tells_success = True
                 return float(info[key])
+        if self._tells_success:  # cut off from outside, before the environment had anything to tell
+            return 0.0
         if self.success_threshold is not None:
             return float(ret >= self.success_threshold)
         recent = self._recent_returns.rows()[:, 0]
@@ -521,6 +631,8 @@ class LessonVecEnv(VecEnvWrapper):
             "lengths": self._lengths.copy(),
             "judged": self._judged.copy(),
             "recent": self._recent_returns.state_dict(),
+            "tells_success": self._tells_success,
+            "steps_rolled_in": self.steps_rolled_in,
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -533,6 +645,8 @@ class LessonVecEnv(VecEnvWrapper):
         self._lengths = np.array(state["lengths"])
         self._judged = np.array(state["judged"])
         self._recent_returns.load_state_dict(state["recent"])
+        self._tells_success = bool(state["tells_success"])
+        self.steps_rolled_in = int(state["steps_rolled_in"])
 
 
 def _called_by_evaluate_policy() -> bool:
@@ -683,6 +797,13 @@ def attach(
     if not 0.0 <= gamma <= 1.0:
         raise InvalidValue(f"gamma = {gamma!r} must lie in [0, 1]")
     base = _base_venv(venv)
+    if "start" in getattr(teacher, "fields", ()) and not (
+        isinstance(base, BatchVecEnv) or all(base.env_is_wrapped(LessonEnv))
+    ):
+        raise UserError(
+            f"{type(teacher).__name__} chooses where episodes start, which needs rlteach.LessonEnv inside the VecEnv: "
+            "rlteach.make_vec_env(env, n, restorable=True), or wrapper_class=rlteach.LessonEnv"
+        )
     _check_capabilities(base, teacher)
     if success_threshold is None and base.has_attr("spec"):
         spec = base.get_attr("spec", [0])[0]
@@ -709,7 +830,34 @@ def _base_venv(venv: Any) -> VecEnv:
     return venv
 
 
-CAPABILITY_OF_FIELD = {"task": "task_space", "start": "set_snapshot", "goal": "set_goal"}
+CAPABILITY_OF_FIELD = {"task": "task_space", "goal": "set_goal"}
+
+
+def _needed(venv: VecEnv, teacher: Teacher) -> Iterator[tuple[str, str]]:
+    """Yield what the environments must offer for a teacher's lessons, each with what an implementation looks like."""
+    fields = getattr(teacher, "fields", frozenset({"task"}))
+    for field in sorted(fields & set(CAPABILITY_OF_FIELD)):
+        needed = CAPABILITY_OF_FIELD[field]
+        yield (
+            needed,
+            environments.TASK_RECIPE if field == "task" else f"class MyEnv:\n    def {needed}(self, value): ...",
+        )
+    if "start" not in fields:
+        return
+    if getattr(teacher, "restores", True):
+        yield ("set_row_snapshots" if isinstance(venv, BatchVecEnv) else "set_snapshot"), SNAPSHOT_RECIPE
+        if "task" in fields:
+            yield "set_task", "class MyEnv:\n    def set_task(self, task):  # in the middle of an episode\n        ..."
+    elif isinstance(venv, BatchVecEnv):
+        yield "set_snapshot", SNAPSHOT_RECIPE
+
+
+SNAPSHOT_RECIPE = """# an environment nobody changed (MuJoCo, Box2D, classic control, MiniGrid):
+venv = rlteach.make_vec_env("Hopper-v5", 8, restorable=True)
+# your own:
+class MyEnv:
+    def get_snapshot(self): ...  # everything that decides what comes next, as a dict of arrays, numbers, strings
+    def set_snapshot(self, snapshot): ...  # returns (observation, info), as reset does"""
 
 
 def _check_capabilities(venv: VecEnv, teacher: Teacher) -> None:
@@ -718,12 +866,8 @@ def _check_capabilities(venv: VecEnv, teacher: Teacher) -> None:
         if venv.has_attr("spec")
         else "this environment"
     )
-    for field in getattr(teacher, "fields", frozenset({"task"})):
-        needed = CAPABILITY_OF_FIELD.get(field)
-        if needed is not None and not venv.has_attr(needed):
-            recipe = (
-                environments.TASK_RECIPE if field == "task" else f"class MyEnv:\n    def {needed}(self, value): ..."
-            )
+    for needed, recipe in _needed(venv, teacher):
+        if not venv.has_attr(needed):
             raise MissingCapability(f"`{needed}`", where=where, recipe=recipe)
     ours = getattr(teacher, "task_space", None)
     if isinstance(ours, TaskSpace) and venv.has_attr("task_space"):
@@ -757,6 +901,7 @@ def make_vec_env(
     seed: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     vec: str = "auto",
+    restorable: bool = False,
 ) -> VecEnv:
     """Build a VecEnv that `attach` can serve without a second reset.
 
@@ -766,6 +911,7 @@ def make_vec_env(
         seed: Environment i is seeded with `seed + i` at the first reset.
         env_kwargs: Keyword arguments of the environment.
         vec: `"batch"` (native), `"dummy"`, `"subproc"`, or `"auto"`: batch where the environment has one, else dummy.
+        restorable: Give environments that offer no snapshots the means to be restored (`rlteach.snapshots`).
     """
     if vec not in ("auto", "batch", "dummy", "subproc"):
         raise InvalidValue(f"vec = {vec!r} must be one of auto, batch, dummy, subproc")
@@ -780,7 +926,9 @@ def make_vec_env(
         assert isinstance(env, str)
         venv = BatchVecEnv(environments.build_batch(env, n_envs, **kwargs))
     else:
-        makers: list[Callable[[], gym.Env[Any, Any]]] = [partial(_lesson_env, env, kwargs) for _ in range(n_envs)]
+        makers: list[Callable[[], gym.Env[Any, Any]]] = [
+            partial(_lesson_env, env, kwargs, restorable) for _ in range(n_envs)
+        ]
         venv = _subproc(makers) if vec == "subproc" else DummyVecEnv(makers)
     if seed is not None:
         venv.seed(seed)
@@ -798,5 +946,10 @@ def _subproc(makers: list[Callable[[], gym.Env[Any, Any]]]) -> SubprocVecEnv:
         ) from error
 
 
-def _lesson_env(env: environments.EnvLike, kwargs: Mapping[str, Any]) -> LessonEnv:
-    return LessonEnv(environments.build(env, **kwargs))
+def _lesson_env(env: environments.EnvLike, kwargs: Mapping[str, Any], restorable: bool) -> LessonEnv:
+    built = environments.build(env, **kwargs)
+    if restorable:
+        from rlteach.snapshots.restorable import restorable as made_restorable
+
+        built = made_restorable(built)
+    return LessonEnv(built)

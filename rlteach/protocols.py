@@ -49,8 +49,15 @@ class Teacher(Protocol):
 class Expert(Protocol):
     """Labels observations with actions. Batch in, batch out; recurrent state is passed explicitly."""
 
-    def label(self, observations: Any, state: Any = None) -> tuple[np.ndarray, Any]:
-        """Return the actions for a batch of observations, and the next recurrent state (None when there is none)."""
+    def label(self, observations: np.ndarray, state: Any = None, starts: np.ndarray | None = None) -> tuple[Any, Any]:
+        """Return the actions for a batch of observations, and the next recurrent state (None when there is none).
+
+        Args:
+            observations: What the expert sees, (n, d).
+            state: What the call before returned; None at first.
+            starts: (n,) bool, rows whose episode begins with this observation, so that an expert with memory puts
+                theirs back; None for no row.
+        """
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from typing import Any
 
 from rlteach.errors import UnknownName, UserError, did_you_mean
 
-KINDS = ("env", "teacher", "learner", "method")
+KINDS = ("env", "teacher", "start", "learner", "method")
 GROUPS = {"learner": ("rlteach.learners", "rlteach.methods")}
 """Entry-point groups of a kind where it is not the one of its name: a method of distillation is a learner too."""
 

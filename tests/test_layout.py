@@ -19,6 +19,7 @@ LAYERS = (
     {"task_space", "registry", "report.stats"},
     {"protocols"},
     {"environments", "files", "space_files"},
+    {"snapshots"},
     {"teachers", "user_envs"},
     {"delivery", "observations"},
     {"learners"},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -25,6 +25,8 @@ Observations = NDArray[np.float32] | dict[str, NDArray[np.float32]]
 OFFERS = (
     "skill_graph",
     "oracle_window",
+    "demonstrate",
+    "horizon",
     "picture",
     "observation_groups",
     "observation_names",
@@ -173,6 +175,15 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
             self._generators[row].bit_generator.state = states[row]
         return self._observe(), {}
 
+    def set_row_snapshots(self, snapshots: Mapping[int, Mapping[str, Any]]) -> tuple[Any, dict[str, Any]]:
+        """Put rows into the states of one-row snapshots; they keep their own generators, and begin an episode."""
+        for row, snapshot in snapshots.items():
+            if snapshot.get("env_version") != self.env_version or len(snapshot["_clock"]) != 1:
+                raise ValueError(f"row {row} needs the snapshot of a single environment of version {self.env_version}")
+            for name in (*self.state_names, "_tasks", "_clock", "_playing"):
+                getattr(self, name)[row] = snapshot[name][0]
+        return self._observe(), {}
+
 
 class SingleEnv(gym.Env[Any, Any]):
     """The one-row view of a batch environment, as an ordinary Gymnasium environment.
@@ -193,6 +204,15 @@ class SingleEnv(gym.Env[Any, Any]):
         self.task_space = batch.task_space
         self.task_units = batch.task_units
         self.return_range = batch.return_range
+
+    @property
+    def np_random(self) -> np.random.Generator:
+        """The generator of the only row."""
+        return self._batch._generators[0]
+
+    @np_random.setter
+    def np_random(self, generator: np.random.Generator) -> None:
+        self._batch._generators[0] = generator
 
     @property
     def test_sets(self) -> dict[str, list[Any]]:

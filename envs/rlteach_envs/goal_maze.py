@@ -147,6 +147,7 @@ class GoalMazeBatch(BatchEnv):
         self.single_observation_space = spaces.Box(-1.5, 1.5, (n_features,), np.float32)
         self.single_action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self._wall = ~self.free.ravel()
+        self._distances: dict[Cell, dict[Cell, int]] = {}
         self._height = self.free.shape[1]
         super().__init__(num_envs, horizon)
         self._positions: Floats = np.zeros((num_envs, 2))
@@ -158,13 +159,18 @@ class GoalMazeBatch(BatchEnv):
 
     @cached_property
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
-        """`feasible`: 3 x 3 goals in each reachable cell; `box`: 200 goals drawn uniformly from the box (seed 0)."""
+        """Goals, the primary set first.
+
+        `feasible`: 3 x 3 goals in each reachable cell; `box`: 200 goals drawn uniformly from the box (seed 0); `far`:
+        64 times the middle of the cell at the corridor's end, which only the starts tell apart.
+        """
         offsets = [(i, j) for i in (1 / 6, 3 / 6, 5 / 6) for j in (1 / 6, 3 / 6, 5 / 6)]
         goals = [np.array([x + i, y + j]) for x, y in self.cells for i, j in offsets]
         inside = [goal for goal in goals if self.task_space.contains(goal)]
         draws = np.random.default_rng(0).random((200, 2))
         low, high = _edges(self.task_space)
-        return {"feasible": inside, "box": list(low + draws * (high - low))}
+        end = np.array(self.cells[-1]) + 0.5
+        return {"feasible": inside, "box": list(low + draws * (high - low)), "far": [end.copy() for _ in range(64)]}
 
     def is_feasible(self, goal: Any) -> bool:
         """Tell whether a goal lies in a cell that can be reached (in space; the horizon may be too short)."""
@@ -178,6 +184,28 @@ class GoalMazeBatch(BatchEnv):
         goal = np.array(window[rng.integers(len(window))]) + rng.random(2)
         low, high = _edges(self.task_space)
         return np.clip(goal, low, high)
+
+    def set_task(self, task: Any, mask: NDArray[np.bool_] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Move the goals of the masked rows (all, without a mask) in the middle of their episodes."""
+        rows = np.flatnonzero(np.ones(self.num_envs, dtype=bool) if mask is None else mask)
+        self._tasks[rows] = self._read_tasks(task, rows)
+        return self._observe(), {}
+
+    def demonstrate(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the action (2,) that goes along a shortest path to the goal; nowhere when it cannot be reached."""
+        x, y = observation[:2] * self._scale + self._centre
+        goal = observation[2:4] * self._scale + self._centre
+        here, end = (int(np.floor(x)), int(np.floor(y))), (int(np.floor(goal[0])), int(np.floor(goal[1])))
+        if end not in self._distances:
+            inside = (np.array(end) >= 0).all() and (np.array(end) < self.free.shape).all()
+            self._distances[end] = path_lengths(self.free, end) if inside and self.free[end] else {}
+        left = self._distances[end]
+        if here not in left:
+            return np.zeros(2, dtype=np.float32)
+        steps = [(here[0] + i, here[1] + j) for i, j in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+        following = min((cell for cell in steps if cell in left), key=left.__getitem__, default=here)
+        aim = goal if left[here] == 0 else np.array(following) + 0.5
+        return np.asarray(np.clip((aim - (x, y)) / STEP_LENGTH, -1.0, 1.0), dtype=np.float32)
 
     def _begin(self, rows: NDArray[np.int64]) -> None:
         noise = np.array([self._generators[row].uniform(-START_NOISE, START_NOISE, 2) for row in rows]).reshape(-1, 2)
@@ -222,4 +250,10 @@ class GoalMaze(SingleEnv):
     task_names = GoalMazeBatch.task_names
 
     def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
-        super().__init__(GoalMazeBatch(1, **kwargs), render_mode)
+        self._maze = GoalMazeBatch(1, **kwargs)
+        super().__init__(self._maze, render_mode)
+
+    def set_task(self, task: Any) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Move the goal in the middle of an episode."""
+        observations, info = self._maze.set_task(np.asarray(task)[None])
+        return observations[0], info

@@ -25,7 +25,14 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from rlteach.distillation.experts import STUDENT_FILES, TRAINING, Expert, check_labels, load_expert
+from rlteach.distillation.experts import (
+    STUDENT_FILES,
+    TRAINING,
+    Expert,
+    StudentExpert,
+    check_labels,
+    load_expert,
+)
 from rlteach.distillation.student import Student
 from rlteach.distillation.students import load_student, make_student, save_student, student_faults
 from rlteach.errors import ConfigError, InvalidValue
@@ -95,8 +102,9 @@ class Distiller(ABC):
             )
         self.student_view = View.of(self.env, self.student_obs)
         self.expert_view = View.of(self.env, self.expert_obs or "expert") if self.teacher is None else self.teacher.view
-        for sentence in hidden_groups(self.student_view, self.expert_view):
-            warnings.warn(sentence, stacklevel=2)
+        if not isinstance(self.teacher, StudentExpert):  # one student may be made of another with nothing hidden
+            for sentence in hidden_groups(self.student_view, self.expert_view):
+                warnings.warn(sentence, stacklevel=2)
         self.rng = np.random.default_rng(self.seed)
         self.student = self._new_student()
         self.optimizer = torch.optim.Adam(self._parameters(), lr=self.learning_rate, foreach=True)

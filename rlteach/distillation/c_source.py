@@ -122,12 +122,16 @@ WINDOW = """\
 """
 
 NORMALISE = """\
-    float normalised[ROWS * NAME_OBSERVATIONS];
+    float INTO[ROOM];
     for (i = 0; i < ROWS * NAME_OBSERVATIONS; i++) {
         const int column = i % NAME_OBSERVATIONS;
-        const REAL scaled = (SOURCE[i] - NAME_mean[column]) / NAME_std[column];
-        normalised[i] = (float)(scaled < -CLIP ? -CLIP : (scaled > CLIP ? CLIP : scaled));
+        const REAL scaled = (SOURCE[i] - NAME_PREFIXmean[column]) / NAME_PREFIXstd[column];
+        INTO[i] = (float)(scaled < -CLIP ? -CLIP : (scaled > CLIP ? CLIP : scaled));
     }
+"""
+
+APPEND = """\
+    for (i = 0; i < COUNT; i++) INTO[NAME_OBSERVATIONS + i] = SOURCE[i];
 """
 
 BOX = """\
@@ -231,7 +235,7 @@ def _act(network: Network) -> str:
         lines.append(WINDOW.replace("HISTORY", str(network.history)))
         x, rows = "rows", network.history
     if network.clip is not None:
-        lines.append(_normalise(network, x, rows))
+        lines.append(_normalise(network, x, "normalised", rows))
         x = "normalised"
     x = _dense(lines, network, "embedding", network.embedding, x)
     if network.kind in ("gru", "lstm"):
@@ -240,6 +244,9 @@ def _act(network: Network) -> str:
         sizes = {"INPUTS": inputs, "HIDDEN": network.state_size // parts, "X,": f"{x},"}
         lines.append(_filled(template, sizes))
         x = "memory->values"
+    if network.recalling:
+        x = _dense(lines, network, "recalling", network.recalling, x)
+        x = _beside_observation(lines, network, x)
     x = _dense(lines, network, "layers", network.layers, x)
     choices = {"X[": f"{x}[", "CHOICES": len(network.arrays[f"layers.{len(network.layers) - 1}.bias"])}
     lines.append(_filled(DISCRETE, {**choices, "START": network.start}) if network.discrete else _filled(BOX, choices))
@@ -248,11 +255,21 @@ def _act(network: Network) -> str:
     return "".join([*lines, "}\n"])
 
 
-def _normalise(network: Network, source: str, rows: int) -> str:
-    real = "double" if network.arrays["mean"].dtype == np.float64 else "float"
-    assert network.clip is not None
-    values = {"ROWS": rows, "SOURCE": source, "REAL": real, "CLIP": _number(network.clip, real)}
-    return _filled(NORMALISE, values)
+def _normalise(network: Network, source: str, into: str, rows: int = 1, prefix: str = "", further: int = 0) -> str:
+    """Return what fills the array `into` with rows of observations, and leaves room for `further` values behind."""
+    real = "double" if network.arrays[prefix + "mean"].dtype == np.float64 else "float"
+    clip = network.deciding_clip if prefix else network.clip
+    room = f"ROWS * NAME_OBSERVATIONS + {further}" if further else "ROWS * NAME_OBSERVATIONS"
+    values = {"INTO": into, "ROOM": room, "ROWS": rows, "SOURCE": source, "REAL": real, "CLIP": _number(clip, real)}
+    return _filled(NORMALISE, {**values, "PREFIX": prefix.replace(".", "_")})
+
+
+def _beside_observation(lines: list[str], network: Network, recalled: str) -> str:
+    """Add an array of the normalised observation and what was recalled behind it, and return its name."""
+    count = len(network.arrays[f"recalling.{len(network.recalling) - 1}.bias"])
+    lines.append(_normalise(network, "observation", "known", prefix="deciding.", further=count))
+    lines.append(_filled(APPEND, {"COUNT": count, "INTO": "known", "SOURCE": recalled}))
+    return "known"
 
 
 def _dense(lines: list[str], network: Network, prefix: str, activations: tuple[str, ...], x: str) -> str:

@@ -81,7 +81,7 @@ def describe_contract(network: Network, identity: Identity, facts: EnvFacts) -> 
         "schema": SCHEMA,
         "format": "rlteach policy contract",
         "method": identity.method,
-        "architecture": network.kind,
+        "architecture": network.architecture,
         "training_steps": identity.steps,
         "environment": dict(facts.identity),
         "control_rate": facts.control_rate,

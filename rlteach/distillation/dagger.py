@@ -16,23 +16,25 @@ from rlteach.distillation.imitation import Imitation
 from rlteach.errors import did_you_mean
 from rlteach.protocols import State
 
-SCHEDULES = ("first", "linear", "exponential", "none")
+SCHEDULES = ("first", "linear", "exponential", "constant", "none")
 
 
-def expert_share(schedule: str, round_: int, *, rounds: int = 15, decay: float = 0.7) -> float:
+def expert_share(schedule: str, round_: int, *, rounds: int = 15, decay: float = 0.7, share: float = 0.5) -> float:
     """Return beta, the probability that the expert acts.
 
     Args:
         schedule: `first`: 1 in the first round, then 0; `linear`: (rounds - r) / rounds, at least 0; `exponential`:
-            decay to the power of r; `none`: 0.
+            decay to the power of r; `constant`: share; `none`: 0.
         round_: Number of the round, from 0.
         rounds: Rounds of the linear schedule.
         decay: Factor of the exponential schedule.
+        share: Of the constant schedule.
     """
     shares = {
         "first": float(round_ == 0),
         "linear": max(0.0, (rounds - round_) / rounds),
         "exponential": decay**round_,
+        "constant": share,
         "none": 0.0,
     }
     return shares[schedule]
@@ -43,16 +45,18 @@ class Dagger(Imitation):
     """DAgger: the student acts, the expert labels what it meets, all of it is kept and learned from.
 
     Attributes:
-        beta: How the share of the expert falls: `first`, `linear`, `exponential`, `none`.
+        beta: How the share of the expert falls: `first`, `linear`, `exponential`, `constant` (not at all), `none`.
         beta_rounds: Rounds of the linear schedule.
         beta_decay: Factor of the exponential schedule.
+        beta_share: Share of the constant schedule; ResiP (Ankile et al. 2024) takes 0.5.
         mixing: Whether it is drawn for each `step` who acts, or for each `episode`; `auto` takes episodes for students
             with memory, which would otherwise remember what nobody did.
     """
 
-    beta: Literal["first", "linear", "exponential", "none"] = "first"
+    beta: Literal["first", "linear", "exponential", "constant", "none"] = "first"
     beta_rounds: int = 15
     beta_decay: float = 0.7
+    beta_share: float = 0.5
     mixing: Literal["auto", "step", "episode"] = "auto"
 
     def __post_init__(self) -> None:
@@ -74,13 +78,16 @@ class Dagger(Imitation):
                 )
         if not isinstance(kwargs.get("beta_rounds", 1), int) or kwargs.get("beta_rounds", 1) < 1:
             faults.append(f"beta_rounds = {kwargs['beta_rounds']!r} must be a whole number of at least 1")
-        if not 0 <= kwargs.get("beta_decay", 0.5) <= 1:
-            faults.append(f"beta_decay = {kwargs['beta_decay']!r} must lie in [0, 1]")
+        for name in ("beta_decay", "beta_share"):
+            value = kwargs.get(name, 0.5)
+            if not isinstance(value, int | float) or not 0 <= value <= 1:
+                faults.append(f"{name} = {value!r} must lie in [0, 1]")
         return faults
 
     def drivers(self) -> np.ndarray:
         """Draw who acts: for each step, or anew for rows that begin an episode and for all rows in a new round."""
-        share = expert_share(self.beta, self.round, rounds=self.beta_rounds, decay=self.beta_decay)
+        settings = {"decay": self.beta_decay, "share": self.beta_share}
+        share = expert_share(self.beta, self.round, rounds=self.beta_rounds, **settings)
         if share in (0.0, 1.0):
             self._drivers = np.full(self.env.num_envs, share == 1.0)
             return self._drivers

@@ -8,7 +8,7 @@ ones padded, are for recurrent students, whose memory must be computed anew with
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -62,6 +62,7 @@ class Labelled:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._rollouts: list[Rollout] = []
+        self._joined: Rollout | None = None
 
     def __len__(self) -> int:
         return sum(rollout.size for rollout in self._rollouts)
@@ -73,27 +74,41 @@ class Labelled:
 
     def append(self, rollout: Rollout) -> None:
         """Add a rollout; drop the oldest ones while there are more steps than fit, but never the newest."""
-        self._rollouts.append(rollout)
+        self._rollouts.append(replace(rollout))  # `_whole` puts other arrays into ours
+        self._joined = None
         while len(self) > self.capacity and len(self._rollouts) > 1:
             self._rollouts.pop(0)
 
     def flat(self) -> Rollout:
-        """Return every step, as (steps, ...) arrays."""
-        parts = self._rollouts
-        states = [p.states for p in parts if p.states is not None]
-        return Rollout(
-            np.concatenate([flat(p.observations) for p in parts]),
-            np.concatenate([flat(s) for s in states]) if states else None,
-            np.concatenate([flat(p.starts) for p in parts]),
-            np.concatenate([flat(p.labels) for p in parts]),
-        )
+        """Return every step, as (steps, ...) arrays, which are views of what is kept."""
+        whole = self._whole()
+        states = None if whole.states is None else flat(whole.states)
+        return Rollout(flat(whole.observations), states, flat(whole.starts), flat(whole.labels))
+
+    def _whole(self) -> Rollout:
+        """Return all rollouts as one, (t, n, ...), joined at the first call after an `append`.
+
+        One array at a time is joined, and the rollouts become views into it, so that nothing is held twice.
+        """
+        if len(self._rollouts) == 1:
+            return self._rollouts[0]
+        if self._joined is None:
+            ends = np.cumsum([len(rollout.starts) for rollout in self._rollouts])
+            joined = replace(self._rollouts[0])
+            for name in (field.name for field in fields(Rollout) if getattr(joined, field.name) is not None):
+                setattr(joined, name, None)  # else the first rollout's array would outlive its replacement
+                whole = np.concatenate([getattr(rollout, name) for rollout in self._rollouts])
+                setattr(joined, name, whole)
+                for rollout, end in zip(self._rollouts, ends, strict=True):
+                    setattr(rollout, name, whole[end - len(rollout.starts) : end])
+            self._joined = joined
+        return self._joined
 
     def episodes(self, batch_size: int, generator: np.random.Generator) -> Iterator[Episodes]:
         """Yield every step once, in batches of whole episodes with about `batch_size` steps each."""
-        observations, starts, labels = (
-            np.concatenate([getattr(p, name) for p in self._rollouts]) for name in ("observations", "starts", "labels")
-        )
-        for batch in episode_batches(starts, batch_size, generator):
+        whole = self._whole()
+        observations, labels = whole.observations, whole.labels
+        for batch in episode_batches(whole.starts, batch_size, generator):
             longest = max(end - begin for _, begin, end in batch)
             seen = np.zeros((longest, len(batch), *observations.shape[2:]), dtype=observations.dtype)
             wanted = np.zeros((longest, len(batch), *labels.shape[2:]), dtype=labels.dtype)
@@ -110,7 +125,7 @@ class Labelled:
 
     def load_state_dict(self, state: State) -> None:
         """Continue from `state_dict`."""
-        self._rollouts = [Rollout(**parts) for parts in state["rollouts"]]
+        self._rollouts, self._joined = [Rollout(**parts) for parts in state["rollouts"]], None
 
 
 def index_batches(count: int, batch_size: int, generator: np.random.Generator) -> list[np.ndarray]:

@@ -53,7 +53,10 @@ class Policy:
         self._initial = np.array(weights["initial_state"])
         self._layers = _chain("layers", self.network["layers"], weights)
         self._embedding = _chain("embedding", self.network["embedding"], weights)
-        self._normalise: Callable[[Any], Any] = (lambda x: x) if self.network["clip"] is None else _scale(weights, self)
+        self._recalling = _chain("recalling", self.network.get("recalling", []), weights)
+        self._recalls = bool(self.network.get("recalling"))
+        self._normalise = _scale(weights, "", self.network["clip"])
+        self._seen = _scale(weights, "deciding.", self.network.get("deciding_clip"))
         bodies = {"stack": self._stack, "gru": self._gru, "lstm": self._lstm, "cnn": self._cnn}
         bodies |= {"mlp": self._mlp, "transformer": self._transformer}
         self._body = bodies[self.network["kind"]]
@@ -84,8 +87,10 @@ class Policy:
             x = self._flat(x)
         if self.state is None:
             self.state = self._initial if x.ndim == 1 else np.tile(self._initial, (len(x), 1))
-        x, self.state = self._body(x, self.state)
-        self.outputs = self._layers(x)
+        features, self.state = self._body(x, self.state)
+        if self._recalls:
+            features = np.concatenate([self._seen(x), self._recalling(features)], axis=-1)
+        self.outputs = self._layers(features)
         return self._action(self.outputs)
 
     def check(self, vectors: Mapping[str, Any]) -> float:
@@ -212,9 +217,11 @@ def error_of_state(state: Any, expected: Any) -> Any:
     return np.abs(np.asarray(state, dtype=np.float64) - expected) / np.maximum(1.0, np.abs(expected))
 
 
-def _scale(weights: Mapping[str, Any], policy: Policy) -> Callable[[Any], Any]:
-    mean, std = weights["mean"], weights["std"]
-    low, high = (np.array(side * policy.network["clip"], dtype=mean.dtype) for side in (-1, 1))
+def _scale(weights: Mapping[str, Any], prefix: str, clip: float | None) -> Callable[[Any], Any]:
+    if clip is None:
+        return lambda x: x
+    mean, std = weights[prefix + "mean"], weights[prefix + "std"]
+    low, high = (np.array(side * clip, dtype=mean.dtype) for side in (-1, 1))
 
     def normalise(x: Any) -> Any:
         y = np.subtract(x, mean)

@@ -63,6 +63,9 @@ class _Graph:
         bodies = {"mlp": self._mlp, "stack": self._stack, "gru": self._gru, "lstm": self._lstm}
         bodies |= {"transformer": self._transformer, "cnn": self._cnn}
         x, state = bodies[self.network.kind]()
+        if self.network.recalling:
+            seen = self._normalised("observations", "deciding.", self.network.deciding_clip)
+            x = self.op("Concat", seen, self._dense("recalling", self.network.recalling, x), axis=1)
         self._actions(self._dense("layers", self.network.layers, x))
         if self.network.state_size:
             self.op("Identity", state, out="next_state")
@@ -70,11 +73,11 @@ class _Graph:
     # -- bodies: features (n, f) and the next state --
 
     def _mlp(self) -> tuple[str, str]:
-        return self._normalised("observations"), ""
+        return self._scaled("observations"), ""
 
     def _stack(self) -> tuple[str, str]:
         rows, _, state = self._window()
-        return self._normalised(rows, self.network.history), state
+        return self._scaled(rows, self.network.history), state
 
     def _gru(self) -> tuple[str, str]:
         k = self.network.state_size
@@ -97,7 +100,7 @@ class _Graph:
         return features, self.op("Concat", features, cell, axis=1)
 
     def _cnn(self) -> tuple[str, str]:
-        x = self._reshaped(self._normalised("observations"), -1, *self.network.observation_shape)
+        x = self._reshaped(self._scaled("observations"), -1, *self.network.observation_shape)
         for i, (stride, padding, activation) in enumerate(self.network.convolutions):
             weights = (self._array(f"convolutions.{i}.{part}") for part in ("weight", "bias"))
             x = self._activated(self.op("Conv", x, *weights, strides=[stride] * 2, pads=[padding] * 4), activation)
@@ -106,7 +109,7 @@ class _Graph:
     def _transformer(self) -> tuple[str, str]:
         history, d = self.network.history, self.network.observation_size
         rows, seen, state = self._window()
-        rows = self._reshaped(self._normalised(rows, history), -1, history, d)
+        rows = self._reshaped(self._scaled(rows, history), -1, history, d)
         places = np.arange(history)
         ages = self.const((history - 1 - places).astype(np.float32))
         shown = self._reshaped(self.op("LessOrEqual", ages, seen), -1, 1, 1, history)
@@ -153,11 +156,14 @@ class _Graph:
             return rows, seen, more
         return rows, seen, self.op("Concat", self._part(rows, d, history * d), more, axis=1)
 
-    def _normalised(self, x: str, repeats: int = 1) -> str:
-        clip = self.network.clip
+    def _scaled(self, x: str, repeats: int = 1) -> str:
+        """Return observations (n, repeats * d) as the body takes them."""
+        return self._normalised(x, "", self.network.clip, repeats)
+
+    def _normalised(self, x: str, prefix: str, clip: float | None, repeats: int = 1) -> str:
         if clip is None:
             return x
-        mean, std = (np.tile(self.network.arrays[name], repeats) for name in ("mean", "std"))
+        mean, std = (np.tile(self.network.arrays[prefix + name], repeats) for name in ("mean", "std"))
         double = mean.dtype == np.float64
         x = self.op("Cast", x, to=11) if double else x
         x = self.op("Div", self.op("Sub", x, self.const(mean)), self.const(std))
@@ -165,7 +171,7 @@ class _Graph:
         return self.op("Cast", x, to=1) if double else x
 
     def _cell(self, state: str) -> tuple[str, str]:
-        x = self._dense("embedding", self.network.embedding, self._normalised("observations"))
+        x = self._dense("embedding", self.network.embedding, self._scaled("observations"))
         weights = [[self._array(f"cell.{kind}_{part}") for kind in ("weight", "bias")] for part in ("in", "state")]
         return self.op("Gemm", x, *weights[0], transB=1), self.op("Gemm", state, *weights[1], transB=1)
 

@@ -5,7 +5,8 @@
     reference = StudentReference(student)               # what the exported forms are compared with
 
 A network normalises its observations, runs the body of its kind (mlp, stack, gru, lstm, transformer, cnn), passes the
-features through dense layers of which the last is the head, and turns its outputs into actions of the environment.
+features through dense layers of which the last is the head, and turns its outputs into actions of the environment. An
+adapter has two more parts between body and layers: what is recalled from the features, and the observation beside it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rlteach.distillation.actions import ActionScale
+from rlteach.distillation.adapter import Adapter
 from rlteach.distillation.architectures import CNN, GRU, LSTM, MLP, Stack, Transformer
 from rlteach.distillation.student import Student
 from rlteach.errors import UserError
@@ -35,7 +37,7 @@ class Network:
     """What a policy computes.
 
     Attributes:
-        kind: mlp, stack, gru, lstm, transformer or cnn.
+        kind: Body: mlp, stack, gru, lstm, transformer or cnn.
         observation_shape: Shape of one observation; networks take it flat.
         action_shape: Shape of one action, () for Discrete.
         discrete: Whether outputs are logits of `start`, `start + 1`, ...
@@ -47,6 +49,10 @@ class Network:
         history: Observations that a stack or a transformer sees.
         heads: Attention heads.
         blocks: Blocks of a transformer.
+        recalling: Of an adapter: activation after each dense layer from the body's features to what it recalls. Then
+            `layers` take the observation, normalised by `deciding.mean` and `deciding.std`, and this behind it. ()
+            where they take the features themselves.
+        deciding_clip: Of an adapter: bound of that observation.
         arrays: Weights by name. `mean` and `std` are of the type in which observations are normalised, all others are
             float32. `initial_state` is the memory before an episode.
     """
@@ -63,7 +69,14 @@ class Network:
     history: int = 1
     heads: int = 1
     blocks: int = 0
+    recalling: tuple[str, ...] = ()
+    deciding_clip: float | None = None
     arrays: Arrays = field(repr=False, default_factory=dict)
+
+    @property
+    def architecture(self) -> str:
+        """Name of the student's architecture: the body's, or adapter."""
+        return Adapter.architecture if self.recalling else self.kind
 
     @property
     def observation_size(self) -> int:
@@ -110,29 +123,39 @@ def of_student(student: Student) -> Network:
     Raises:
         UserError: For an architecture that has no exported form, or a student without a head.
     """
-    parts = next((read(student) for cls, read in _BODIES.items() if isinstance(student, cls)), None)
+    seeing = student.recalling if isinstance(student, Adapter) else student
+    parts = next((read(seeing) for cls, read in _BODIES.items() if isinstance(seeing, cls)), None)
     if parts is None or student.actions is None:
         raise UserError(f"a student of the architecture {student.architecture!r} cannot be exported")
     body, arrays = parts
-    layers = [*body.pop("dense"), (student.head, "")]
-    normalizer = student.normalizer
-    arrays |= {"mean": _array(normalizer.mean), "std": _array(normalizer.std)}
+    dense = body.pop("dense")
+    if isinstance(student, Adapter):
+        recalling, dense = [*dense, (student.recall, "")], linear_layers(student.deciding)
+        body |= {"recalling": tuple(activation for _, activation in recalling), "deciding_clip": student.clip}
+        arrays |= dense_arrays("recalling", recalling) | _scale("deciding.", student)
+    layers = [*dense, (student.head, "")]
     arrays |= {"initial_state": _array(student.initial_state(1)[0])} | dense_arrays("layers", layers)
+    arrays |= _scale("", seeing)
     scale = student.actions
     if isinstance(scale, ActionScale):
         low, high = (np.asarray(side, dtype=np.float64) for side in (scale.low, scale.high))
         arrays |= action_arrays(low / 2 + high / 2, high / 2 - low / 2, low, high)
     return Network(
-        kind=student.architecture,
+        kind=seeing.architecture,
         observation_shape=tuple(student.observation_space.shape),
         action_shape=tuple(scale.low.shape) if isinstance(scale, ActionScale) else (),
         discrete=not isinstance(scale, ActionScale),
         start=0 if isinstance(scale, ActionScale) else scale.start,
-        clip=student.clip,
+        clip=seeing.clip,
         layers=tuple(activation for _, activation in layers),
         arrays=arrays,
         **body,
     )
+
+
+def _scale(prefix: str, student: Student) -> Arrays:
+    normalizer = student.normalizer
+    return {prefix + "mean": _array(normalizer.mean), prefix + "std": _array(normalizer.std)}
 
 
 @dataclass(frozen=True)

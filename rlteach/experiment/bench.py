@@ -33,8 +33,8 @@ from rlteach.files import csv_text, locked, read_json, read_rows, write_atomical
 
 KEYS = ("arm", "teacher", "env", "seed", "step", "episodes", "cpu_s", "run_id", "config_hash", "env_version")
 MORE_KEYS = ("package_version", "steps_learner", "steps_teacher")
-SPENT_KEYS = ("steps_expert", "labels")
-"""Columns that are only there when a learner states them."""
+SPENT_KEYS = ("steps_expert", "steps_collection", "steps_roll_in", "labels")
+"""Columns that are only there when a learner or a start teacher states them."""
 YOKED_SEED_OFFSET = 100_000
 """A yoked run replays the lessons of run i to a learner and environments with seed i plus this."""
 
@@ -49,7 +49,8 @@ class Arm:
         kwargs: Its hyperparameters.
         yoked_to: Label of an arm whose lessons this arm replays, run by run.
         overrides: Further settings of this arm only, laid over the base.
-        expert: Label of an arm whose run with the same seed is the expert of this arm's learner.
+        expert: Label of an arm whose run with the same seed is the expert of this arm's learner, or of its start
+            teacher where it has one.
         share: Part of the profile's steps that this arm trains for; at least one step is.
     """
 
@@ -162,7 +163,8 @@ class Cell:
     @property
     def expert(self) -> str:
         """Run id of the expert, "" for none among the runs that it comes after."""
-        expert = self.config.learner.kwargs.get("expert")
+        starts = self.config.starts
+        expert = self.config.learner.kwargs.get("expert") if starts is None else starts.policy
         return expert if expert in self.after else ""
 
 
@@ -220,7 +222,8 @@ def _cell(benchmark: Benchmark, profile: Profile, arm: Arm, seed: int, sources: 
     data = configuration.merge(benchmark.base, profile.overrides)
     data = configuration.merge(data, arm.overrides)
     if arm.expert:
-        data = configuration.merge(data, {"learner.kwargs.expert": sources[arm.expert]})
+        place = "starts.policy" if data.get("starts") else "learner.kwargs.expert"
+        data = configuration.merge(data, {place: sources[arm.expert]})
     data["teacher"] = {"name": "replay" if arm.yoked_to else arm.teacher or arm.label, "kwargs": kwargs}
     data["steps"] = max(1, round(arm.share * profile.steps))
     data["seed"] = seed + YOKED_SEED_OFFSET if arm.yoked_to else seed

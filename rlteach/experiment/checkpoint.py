@@ -21,7 +21,6 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
-from rlteach import environments
 from rlteach.delivery import BatchVecEnv, find_lesson_venv
 from rlteach.errors import RunDirectoryError
 from rlteach.experiment.evaluate import global_randomness, restore_global_randomness
@@ -139,8 +138,8 @@ def restore(model: Any, venv: VecEnv, state: State, *, seed: int) -> None:
 def environment_states(venv: VecEnv) -> Any:
     """Return the state of every environment, or None where they cannot be captured exactly."""
     if isinstance(venv, BatchVecEnv):
-        capture_batch = environments.capability(venv.batch_env, "get_snapshot")
-        return None if capture_batch is None else [dict(capture_batch())]
+        state = venv.get_episode_states()
+        return None if state is None else [state]
     if not venv.has_attr("begin_lesson") or not venv.has_attr("get_snapshot"):
         return None
     return venv.env_method("get_episode_state")
@@ -150,7 +149,7 @@ def restore_environments(venv: VecEnv, states: Any) -> None:
     """Put environments into the states that `environment_states` returned."""
     venv._reset_seeds()  # a seed still waiting for the first reset would reseed an episode later on
     if isinstance(venv, BatchVecEnv):
-        environments.capability(venv.batch_env, "set_snapshot")(states[0])
+        venv.set_episode_states(states[0])
     else:
         for index, state in enumerate(states):
             venv.env_method("set_episode_state", state, indices=[index])

@@ -14,7 +14,7 @@ import json
 import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import yaml
@@ -27,7 +27,7 @@ from rlteach.learners import learner_faults
 from rlteach.teachers.base import teacher_faults
 
 SCHEMA = 1
-LATER = {"observations": ""}
+LATER = {"observations": "", "starts": None}
 """Settings that came after the first results, and the value at which they leave a run's hash as it was."""
 
 
@@ -49,6 +49,29 @@ class TeacherConfig(_Strict):
 
     name: str = "uniform"
     kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+class StartsConfig(_Strict):
+    """The start teacher: where episodes begin, from snapshots of whose episodes.
+
+    Attributes:
+        name: A registered start teacher (`rlteach list starts`) or an import path.
+        kwargs: Its hyperparameters.
+        policy: Who plays the episodes: `random`, `environment` (its own demonstrations), or an expert: the directory or
+            id of a run, an SB3 zip, an ONNX file, `module:function`.
+        episodes: Number of episodes that are collected.
+        every: Environment steps between two snapshots.
+        store: Directory of a saved store to use instead.
+        trust: Whether the expert's file may execute code that it holds.
+    """
+
+    name: str
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    policy: str = "random"
+    episodes: int = Field(default=10, ge=1)
+    every: int = Field(default=10, ge=1)
+    store: str = ""
+    trust: bool = False
 
 
 class LearnerConfig(_Strict):
@@ -92,6 +115,7 @@ class RunConfig(_Strict):
         steps: Environment steps of the learner.
         checkpoint_every: Environment steps between checkpoints; 0 for at each evaluation.
         success_threshold: Return that counts as success where the environment does not say.
+        starts: Where episodes begin; None for the ordinary reset.
     """
 
     schema_version: Literal[1] = 1
@@ -105,6 +129,7 @@ class RunConfig(_Strict):
     checkpoint_every: int = Field(default=0, ge=0)
     success_threshold: float | None = None
     observations: str = ""
+    starts: StartsConfig | None = None
 
     def to_yaml(self) -> str:
         """Return the resolved configuration as YAML."""
@@ -121,7 +146,9 @@ class RunConfig(_Strict):
 
     def run_id(self) -> str:
         """Return a readable, unique name for the run."""
-        return f"{self.teacher.name.rsplit('.', 1)[-1]}-s{self.seed}-{self.digest()}"
+        names = [self.teacher.name, *([self.starts.name] if self.starts is not None else [])]
+        teachers = "-".join(name.rsplit(".", 1)[-1] for name in names)
+        return f"{teachers}-s{self.seed}-{self.digest()}"
 
 
 def env_version(env_id: str) -> str:
@@ -223,7 +250,8 @@ def _sentence(fault: Any, lines: Mapping[str, int]) -> str:
 def _fields_at(parents: Sequence[str]) -> Sequence[str]:
     model: Any = RunConfig
     for part in parents:
-        model = model.model_fields[part].annotation
+        found = model.model_fields[part].annotation
+        model = next((kind for kind in get_args(found) if kind is not type(None)), found)
     return list(model.model_fields)
 
 
@@ -237,6 +265,10 @@ def _name_faults(config: RunConfig) -> Sequence[str]:
         faults += [f"teacher: {fault}" for fault in teacher_faults(config.teacher.name, config.teacher.kwargs)]
     except UserError as error:
         faults.append(f"teacher.name: {error}")
+    if config.starts is not None:
+        from rlteach.experiment.starts import start_faults
+
+        faults += start_faults(config.starts)
     learner = learner_faults(config.learner.name, config.learner.kwargs, config.learner.policy)
     faults += [f"learner: {fault}" for fault in learner]
     kwargs = config.learner.kwargs

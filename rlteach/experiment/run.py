@@ -38,6 +38,7 @@ from rlteach.experiment.evaluate import evaluate, metrics_of
 from rlteach.experiment.progress import Progress
 from rlteach.experiment.recording import Recorded, recorded_tasks
 from rlteach.experiment.seeding import Seeds
+from rlteach.experiment.starts import Starts
 from rlteach.files import Table, read_json, write_atomically, write_json
 from rlteach.learners import make_learner
 from rlteach.learners.policy_files import save_policy
@@ -45,6 +46,7 @@ from rlteach.observations import View, ViewVecEnv
 from rlteach.protocols import Teacher
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.base import make_teacher
+from rlteach.teachers.compose import Compose
 
 SCHEMA = 1
 EVAL_COLUMNS = ("step", "set", "policy", "index", "ret", "success", "length")
@@ -215,6 +217,10 @@ class _Training:
         teacher = _build_teacher(self.config, self.task_space, base, self.seeds.teacher, self.path)
         if self.task_space is not None:
             write_json(self.path / "task_space.json", self.task_space.describe())
+        self.starts = None
+        if self.config.starts is not None:
+            self.starts = self._start_teacher(self.config.starts.episodes, teacher, base)
+            teacher = Compose(teacher, self.starts.teacher)
         self.recorded = Recorded(teacher, self.task_space, self.path / "lessons.csv")
         self._open.append(self.recorded.table)
         base.seed(self.seeds.environments)
@@ -229,9 +235,15 @@ class _Training:
         )
         self.judge = _Judge(self)
 
+    def _start_teacher(self, episodes: int, teacher: Teacher, venv: VecEnv) -> Starts:
+        lessons = teacher.propose(episodes)  # whoever shows how it is done is set the tasks that the learner will be
+        teacher.forget([lesson.id for lesson in lessons])
+        return Starts(self.config, self.path, [lesson.task for lesson in lessons], venv, self.seeds.starts)
+
     def _vec_env(self, n_envs: int) -> VecEnv:
         env = self.config.env
-        venv = make_vec_env(env.id, n_envs, env_kwargs=env.kwargs, vec=env.vec)
+        restorable = self.config.starts is not None
+        venv = make_vec_env(env.id, n_envs, env_kwargs=env.kwargs, vec=env.vec, restorable=restorable)
         self._open.append(venv)
         return venv
 
@@ -299,7 +311,12 @@ class _Training:
 
     def spent(self) -> dict[str, float]:
         """Return what the learner used besides its own steps: environment steps by other roles, labels."""
-        return dict(self.model.budget()) if hasattr(self.model, "budget") else {}
+        spent = dict(self.model.budget()) if hasattr(self.model, "budget") else {}
+        if self.starts is not None:
+            spent |= {"steps_roll_in": float(self.lesson_venv.steps_rolled_in)}
+            for role, steps in self.starts.spent().items():
+                spent[role] = spent.get(role, 0.0) + steps
+        return spent
 
     def cpu_s(self) -> float:
         """Return the CPU seconds spent on this run so far, over all its sittings."""

@@ -15,9 +15,10 @@ class Seeds:
     learner: int
     environments: int
     evaluation: int
+    starts: int
 
     @classmethod
     def of(cls, seed: int) -> Seeds:
         """Derive them from a run's seed (numpy's `SeedSequence`)."""
-        words = np.random.SeedSequence(seed).generate_state(4)
+        words = np.random.SeedSequence(seed).generate_state(5)
         return cls(*(int(word) & 0x7FFFFFFF for word in words))

@@ -28,7 +28,16 @@ SCHEMA = 1
 TEXTS = ("arm", "run_id", "config_hash", "env_version", "package_version")
 NUMBERS = ("seed", "step")
 LABELS = ("teacher", "env")
-COSTS = ("episodes", "cpu_s", "steps_learner", "steps_teacher", "steps_expert", "labels")
+COSTS = (
+    "episodes",
+    "cpu_s",
+    "steps_learner",
+    "steps_teacher",
+    "steps_expert",
+    "steps_collection",
+    "steps_roll_in",
+    "labels",
+)
 
 Columns = dict[str, NDArray[Any]]
 """A CSV file as one array per column: numbers as float64 (NaN where empty), everything else as strings."""

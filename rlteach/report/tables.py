@@ -66,6 +66,8 @@ class Row:
         steps_learner: Median environment steps that the learner used.
         steps_teacher: Median environment steps that the teacher used by itself.
         steps_expert: Median environment steps that the training of the expert used.
+        steps_collection: Median environment steps in which snapshots were collected.
+        steps_roll_in: Median environment steps that a guide played before the learner's own.
         labels: Median labels of the expert; NaN for a learner that counts none.
         cpu_s: Median CPU seconds.
         missing: Seeds without a score.
@@ -87,6 +89,8 @@ class Row:
     steps_learner: float
     steps_teacher: float
     steps_expert: float
+    steps_collection: float
+    steps_roll_in: float
     labels: float
     cpu_s: float
     missing: tuple[int, ...]
@@ -96,7 +100,17 @@ class Row:
     @property
     def steps(self) -> float:
         """Environment steps in all, whoever caused them."""
-        return self.steps_learner + self.steps_teacher + self.steps_expert
+        return self.steps_learner + sum(self.steps_of_others.values())
+
+    @property
+    def steps_of_others(self) -> dict[str, float]:
+        """Environment steps of everybody but the learner, by role."""
+        return {
+            "expert": self.steps_expert,
+            "teacher": self.steps_teacher,
+            "collection": self.steps_collection,
+            "roll-in": self.steps_roll_in,
+        }
 
 
 @dataclass(frozen=True)
@@ -204,6 +218,8 @@ def _row(results: Results, arm: str, metric: str, compared: _Comparison) -> Row:
         steps_learner=_median([_known(run.last("steps_learner"), float(run.steps[-1])) for run in runs]),
         steps_teacher=_median([_known(run.last("steps_teacher"), 0.0) for run in runs]),
         steps_expert=_median([_known(run.last("steps_expert"), 0.0) for run in runs]),
+        steps_collection=_median([_known(run.last("steps_collection"), 0.0) for run in runs]),
+        steps_roll_in=_median([_known(run.last("steps_roll_in"), 0.0) for run in runs]),
         labels=_median([run.last("labels") for run in runs]),
         cpu_s=_median([run.last("cpu_s") for run in runs]),
         missing=tuple(sorted(set(expected) - set(by_seed))),
@@ -390,8 +406,7 @@ def p_text(p: float) -> str:
 def _steps_text(row: Row) -> str:
     if not math.isfinite(row.steps):
         return NOTHING
-    roles = {"expert": row.steps_expert, "teacher": row.steps_teacher}
-    split = ", ".join(f"{short_count(steps)} {role}" for role, steps in roles.items() if steps)
+    split = ", ".join(f"{short_count(steps)} {role}" for role, steps in row.steps_of_others.items() if steps)
     return f"{short_count(row.steps)} ({split})" if split else short_count(row.steps)
 
 

@@ -126,6 +126,8 @@ class TaskTeacher(ABC):
     needs: frozenset[str] = frozenset()
     fields: ClassVar[frozenset[str]] = frozenset({"task"})
     """The parts of a lesson that this kind of teacher fills."""
+    tied_to_space: ClassVar[bool] = False
+    """Whether its hyperparameters mean something in their own task space only, so that no other can check them."""
     state_names: ClassVar[tuple[str, ...]] = ()
     """Attributes that, with the generator and the issued lessons, are the teacher's whole state."""
 
@@ -284,7 +286,7 @@ def teacher_faults(name: str, hyperparameters: Mapping[str, Any]) -> list[str]:
     faults = class_faults("teacher", name, cls, NEEDED) or hyperparameter_faults(
         cls, hyperparameters, reserved=["task_space"]
     )
-    if faults:
+    if faults or getattr(cls, "tied_to_space", False):
         return faults
     parameters = inspect.signature(cls).parameters.values()
     # What only the environment or an earlier run can give is left open: a constructor stores and validates.

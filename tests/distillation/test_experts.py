@@ -1,5 +1,6 @@
 """Experts: from runs, zips, ONNX and functions; on their own observations, or not at all."""
 
+import inspect
 import json
 import shutil
 
@@ -10,7 +11,8 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import VecNormalize
 
 import rlteach
-from rlteach.distillation.experts import PolicyExpert, StudentExpert, load_expert
+from rlteach import protocols
+from rlteach.distillation.experts import CallableExpert, Expert, OnnxExpert, PolicyExpert, StudentExpert, load_expert
 from rlteach.errors import ConfigError, InvalidValue, RunDirectoryError, UntrustedFile, UserError
 from rlteach.experiment import config
 from rlteach.experiment.run import run
@@ -186,6 +188,17 @@ def test_a_recurrent_policy_keeps_its_memory(tmp_path):
     fresh, _ = expert.label(shown, None, np.ones(2, dtype=bool))
     assert np.allclose(mixed[0], fresh[0], atol=1e-6) and np.allclose(mixed[1], going[1], atol=1e-6)
     assert not np.allclose(going, fresh, atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", [Expert, PolicyExpert, StudentExpert, OnnxExpert, CallableExpert])
+def test_the_protocol_says_how_experts_are_asked(cls):
+    def asked(owner):
+        parameters = inspect.signature(owner.label).parameters.values()
+        return [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
+
+    assert issubclass(cls, protocols.Expert)
+    assert asked(cls) == asked(protocols.Expert)
+    assert [name for name, _, _ in asked(cls)] == ["self", "observations", "state", "starts"]
 
 
 def test_a_function_is_an_expert_and_what_it_returns_is_checked():

@@ -26,7 +26,9 @@ from rlteach.distillation.onnx_graph import onnx_bytes
 from rlteach.distillation.portable import of_student
 from rlteach.distillation.students import load_student, make_student, save_student
 from rlteach.errors import InvalidValue, MissingExtra, RunDirectoryError, UserError
+from rlteach.experiment import config
 from rlteach.experiment.exporting import export
+from rlteach.experiment.run import run as carry_out
 from rlteach.files import write_json
 from rlteach.learners import make_learner
 from rlteach.learners.policy_files import save_policy
@@ -43,7 +45,9 @@ SMALL = {
     "transformer": {"history": 4, "width": 8, "heads": 2, "layers": 2},
     "cnn": {"channels": [3, 4], "kernels": [3, 2], "strides": [2, 1], "hidden": [8]},
 }
-IN_C = ("mlp", "stack", "gru", "lstm")
+BODIES = ("mlp", "stack", "gru", "lstm", "transformer")
+SMALL["adapter"] = {"body": "gru", "body_kwargs": SMALL["gru"], "latent": 3, "hidden": [7], "clip": 3.0}
+IN_C = ("mlp", "stack", "gru", "lstm", "adapter")
 ALL = ["runner.py", "weights.npz", "student.onnx", "policy.h", "test_vectors.npz", "contract.json"]
 
 needs_compiler = pytest.mark.skipif(parity.c_compiler() is None, reason="there is no C compiler (gcc or cc)")
@@ -85,6 +89,8 @@ def perturbed(architecture, action_space=BOX, seed=0, **kwargs):
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     seen = np.random.default_rng(seed).normal(size=(50, student.observation_size)) * 3 + 20
     student.update_normalizer(seen.astype(np.float32))
+    if architecture == "adapter":  # so that the scale of what recalls and of what decides cannot be mistaken
+        student.recalling.update_normalizer((seen * 2 - 5).astype(np.float32))
     return student
 
 
@@ -119,6 +125,17 @@ class TestForms:
             n for n in exported.notes if "C form" not in n
         ]
         assert all(error <= 1e-5 for errors in exported.parity.values() for error in errors.values())
+
+    @pytest.mark.parametrize("body", BODIES)
+    def test_an_adapter_agrees_for_a_thousand_steps_whatever_recalls(self, body, tmp_path, long_rollouts):
+        student = perturbed("adapter", seed=2, body=body, body_kwargs=SMALL[body])
+        exported = export_run(run_with(student, tmp_path / "run"))
+        assert set(exported.parity) == {"runner.py", "student.onnx", *(["policy.h"] if body in IN_C else [])}
+        assert all(error <= 1e-5 for errors in exported.parity.values() for error in errors.values())
+        contract = contract_of(exported.directory)
+        assert (contract["architecture"], contract["network"]["kind"]) == ("adapter", body)
+        assert contract["parity"]["steps"] == 1200 and contract["parity"]["tolerance"] == 1e-5
+        assert contract["state"]["size"] == student.state_size
 
     @pytest.mark.parametrize("space", [BOX, CHOICE], ids=["box", "discrete"])
     @pytest.mark.parametrize("architecture", SMALL)
@@ -525,6 +542,37 @@ class TestFaults:
 
 
 class TestCommand:
+    def test_a_run_of_rapid_motor_adaptation_is_exported(self, tmp_path, capsys, long_rollouts):
+        data = {
+            "env": {"id": "rlteach/WindGain-v0", "n_envs": 4, "kwargs": {"horizon": 40}},
+            "learner": {"name": "rma", "policy": "gru", "kwargs": {"n_steps": 16, "batch_size": 32, "phase_one": 0.5}},
+            "evaluation": {"every": 512, "test_sets": ["corners"]},
+            "steps": 512,
+        }
+        carry_out(config.parse(data), tmp_path / "run", quiet=True)
+        assert float(load_student(tmp_path / "run" / "student").recall.weight.detach().abs().sum()) > 0
+        with pytest.raises(SystemExit) as stopped:
+            main(["export", str(tmp_path / "run")])
+        assert stopped.value.code == 0, capsys.readouterr().err
+        contract = contract_of(tmp_path / "run" / "export")
+        assert (contract["architecture"], contract["method"]) == ("adapter", "RMA")
+        assert contract["parity"]["observations"] == "the environment, then random"
+        assert contract["parity"]["steps"] == 1200
+        errors = contract["parity"]["errors"]
+        assert set(errors) >= {"runner.py", "student.onnx"}
+        assert all(error <= 1e-5 for found in errors.values() for error in found.values())
+        assert check_with_numpy_only(tmp_path / "run" / "export").returncode == 0
+
+    def test_an_adapter_whose_recollection_was_lost_on_the_way_is_not_written(self, tmp_path, monkeypatch):
+        run = run_with(perturbed("adapter"), tmp_path / "run")
+        other = perturbed("adapter")
+        with torch.no_grad():
+            other.recall.weight[1].zero_()
+        monkeypatch.setattr(exporting, "onnx_bytes", lambda network: onnx_bytes(of_student(other)))
+        with pytest.raises(UserError, match=r"student.onnx does not compute"):
+            export_run(run)
+        assert not (run / "export").exists()
+
     def test_it_prints_the_files_and_their_errors(self, tmp_path, capsys):
         run = wind_run(tmp_path / "run", "stack")
         with pytest.raises(SystemExit) as stopped:

@@ -1,5 +1,7 @@
 """Labelled steps: none is lost, whatever the sizes."""
 
+import tracemalloc
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +79,44 @@ def test_the_oldest_rollouts_are_dropped_beyond_the_capacity_but_never_the_newes
     assert len(data) == 12
     data.append(rollout(36, 30, 4))
     assert len(data) == 120
+
+
+def test_rollouts_are_joined_once_after_each_and_not_for_every_pass():
+    data, _ = filled([(3, 4), (5, 4)])
+    first = data.flat()
+    assert np.shares_memory(first.observations, data.flat().observations)
+    assert all(np.shares_memory(first.labels, kept.labels) for kept in data.rollouts)
+    more = rollout(32, 2, 4)
+    data.append(more)
+    assert data.flat().labels[:, 0].tolist() == list(range(40))
+    assert not np.shares_memory(data.flat().labels, more.labels)
+
+
+def test_what_was_appended_stays_as_it_was_when_rollouts_are_joined_and_dropped():
+    data, mine = Labelled(20), [rollout(first, 2, 4) for first in (0, 8, 16, 24)]
+    for part in mine:
+        before = part.labels.copy()
+        data.append(part)
+        kept = [label for kept in data.rollouts for label in kept.labels.ravel()]
+        assert data.flat().labels.ravel().tolist() == data.flat().observations[:, 0].tolist() == kept
+        assert np.array_equal(part.labels, before)
+    assert kept == list(range(16, 32))
+
+
+def test_joining_holds_at_most_one_array_twice():
+    tracemalloc.start()
+    data = Labelled(10**6)
+    for _ in range(10):
+        seen, states, labels = (np.zeros((50, 8, 60), np.float32) for _ in range(3))
+        data.append(Rollout(seen, states, np.zeros((50, 8), bool), labels))
+        del seen, states, labels
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    for _ in range(3):
+        data.flat()
+    now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert now < 1.05 * held and peak < 1.4 * held
 
 
 def test_it_goes_on_from_its_state():

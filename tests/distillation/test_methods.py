@@ -1,5 +1,7 @@
 """The methods as learners: they learn, repeat themselves, go on where they stopped, and lose no label."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -121,11 +123,25 @@ def test_behavioural_cloning_lets_the_expert_act_and_dagger_after_the_first_roun
 
 @pytest.mark.parametrize(
     ("schedule", "expected"),
-    [("first", [1, 0, 0]), ("linear", [1, 0.75, 0.5]), ("exponential", [1, 0.7, 0.49]), ("none", [0, 0, 0])],
+    [
+        ("first", [1, 0, 0]),
+        ("linear", [1, 0.75, 0.5]),
+        ("exponential", [1, 0.7, 0.49]),
+        ("constant", [0.3, 0.3, 0.3]),
+        ("none", [0, 0, 0]),
+    ],
 )
 def test_the_share_of_the_expert_falls_as_its_schedule_says(schedule, expected):
-    assert [expert_share(schedule, r, rounds=4) for r in range(3)] == pytest.approx(expected)
+    assert [expert_share(schedule, r, rounds=4, share=0.3) for r in range(3)] == pytest.approx(expected)
     assert expert_share("linear", 99, rounds=4) == 0
+
+
+def test_a_constant_share_of_the_steps_is_driven_by_the_expert_in_every_round():
+    learner = make("dagger", beta="constant", beta_share=0.25, n_envs=64)
+    for learner.round in (0, 9):
+        assert np.mean([learner.drivers().mean() for _ in range(100)]) == pytest.approx(0.25, abs=0.02)
+    assert "beta_share = 2" in " ".join(Dagger.setting_faults("mlp", {"expert": "x", "beta_share": 2}))
+    assert "beta_decay = 'a'" in " ".join(Dagger.setting_faults("mlp", {"expert": "x", "beta_decay": "a"}))
 
 
 def test_a_student_with_memory_keeps_its_driver_for_a_whole_episode():
@@ -205,6 +221,14 @@ def test_nothing_hidden_is_warned_of():
         make("dagger", student_obs="expert")
 
 
+def test_a_student_of_a_student_is_no_reason_to_warn(tmp_path):
+    make("dagger", "gru").learn(80).save(tmp_path / "student")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smaller = make("dagger", expert=tmp_path).learn(80)
+    assert smaller.labels == 80 and smaller.student.parameter_count < smaller.teacher.student.parameter_count
+
+
 def test_every_wrong_setting_is_told_at_once():
     kwargs = {"epochs": 0, "beta": "lineer", "loss": "mae", "learning_rate": -1, "policy_kwargs": {"hiden": 3}}
     faults = learner_faults("dagger", kwargs, "mlpp")
@@ -223,7 +247,7 @@ def test_every_wrong_setting_is_told_at_once():
         "kickstarting": {"divergence": "revers", "weight": -1},
         "kdrl": {"mask": "reward", "weight_from": -1},
         "qdagger": {"window": 0},
-        "advisor": {"alpha": -1, "smoothing": 1},
+        "advisor": {"alpha": -1, "critic": "none"},
         "asymmetric": {"critic": "all", "gamma": 2, "ent_coef": -1},
     }.items():
         assert len(learner_faults(method, {"expert": "x", **wrong} if method != "asymmetric" else wrong)) == len(wrong)

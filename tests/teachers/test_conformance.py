@@ -47,6 +47,8 @@ def make(space, *, seed, name, **hyperparameters):
         hyperparameters["oracle_window"] = partial(window_of, space)
     elif name == "replay":
         hyperparameters["lessons"] = [space.to_mapping(task) for task in space.test_set(100, seed=0)]
+    elif name == "listed":
+        hyperparameters["tasks"] = space.test_set(100, seed=0)
     return make_teacher(name, space, seed=seed, **hyperparameters)
 
 

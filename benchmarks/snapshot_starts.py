@@ -1,0 +1,169 @@
+"""Teachers that choose where an episode begins, beside learners that always begin at the ordinary reset.
+
+Two questions. Does training on a dense task go faster from an expert's states (S3RL), is it the choice among them or
+their variety that helps, and what is left when the expert's own steps count? MuJoCo's tasks: the expert is the same PPO
+trained five times as long as the student, the score is the mean over ten evaluations (the area under the curve). And
+can starts solve a sparse task that tuned PPO does not solve at all? GoalMaze with one fixed goal at the corridor's far
+end, 23 to 48 cells away: starts come from the environment's own demonstrations, score at the end.
+
+Every arm with snapshots states who played for them: an expert, the environment's demonstration, or random actions.
+`plain, charged` trains without snapshots for as many steps as the expert and its student together.
+
+    python benchmarks/snapshot_starts.py --only snapshot_starts_hopper --profile small -j 2
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlteach.cli import bench_main
+from rlteach.experiment.bench import Arm, Benchmark, Profile
+
+DENSE_STEPS, EXPERT_SHARE, SWITCH = 40_000, 5.0, 0.25
+"""Student's steps, the expert's in these, and the share of the student's after which episodes start ordinarily."""
+
+
+def starts(name: str, policy: str, *, episodes: int = 10, every: int = 10, **kwargs: Any) -> dict[str, Any]:
+    return {"starts": {"name": name, "policy": policy, "episodes": episodes, "every": every, "kwargs": kwargs}}
+
+
+def dense_arms(steps: int) -> Sequence[Arm]:
+    until = round(SWITCH * steps)
+
+    def from_expert(label: str, name: str, **kwargs: Any) -> Arm:
+        return Arm(label, teacher="uniform", overrides=starts(name, "", **kwargs), expert="expert")
+
+    return (
+        Arm("plain", teacher="uniform"),
+        Arm("plain, charged", teacher="uniform", share=1.0 + EXPERT_SHARE),
+        Arm("expert", teacher="uniform", share=EXPERT_SHARE),
+        from_expert("s3rl", "s3rl", until=until),
+        from_expert("s3rl, no truncation", "s3rl", until=until, truncate=0),
+        from_expert("s3rl, no classes", "s3rl", until=until, classify=False),
+        from_expert("uniform snapshots", "uniform_starts", until=until),
+        from_expert("half of the episodes", "uniform_starts", share=0.5),
+        Arm("random policy's snapshots", teacher="uniform", overrides=starts("uniform_starts", "random", until=until)),
+        from_expert("reference states", "reference_states", ordinary=0.1),
+        from_expert("backward", "backward"),
+        from_expert("rfcl", "rfcl"),
+        from_expert("success-guided starts", "starts_as_tasks"),
+        from_expert("jump-start", "jump_start", score="return", horizon=200),
+    )
+
+
+PPO = {"n_steps": 256, "batch_size": 256, "n_epochs": 8, "learning_rate": 5e-4}
+
+
+def dense(
+    name: str,
+    env: str,
+    title: str,
+    *,
+    steps: int = DENSE_STEPS,
+    seeds: int = 5,
+    learner: Mapping[str, Any] | None = None,
+) -> Benchmark:
+    return Benchmark(
+        name=f"snapshot_starts_{name}",
+        title=title,
+        base={
+            "env": {"id": env, "n_envs": 8 if learner is None else 1},
+            "learner": learner or {"name": "ppo", "kwargs": PPO},
+            "normalize": {"observations": True, "rewards": True},
+            "evaluation": {"every": steps // 10},
+        },
+        arms=dense_arms(steps),
+        primary="return/test/det",
+        baseline="plain",
+        last_k=10,
+        profiles={
+            "smoke": Profile(
+                steps=10_240,
+                seeds=1,
+                overrides={"evaluation.every": 1024, "learner.kwargs.n_steps": 128, "env.n_envs": 8},
+                arms=("plain", "expert", "s3rl", "uniform snapshots", "random policy's snapshots"),
+            ),
+            "small": Profile(steps=steps, seeds=seeds, publish=True),
+            "long": Profile(steps=steps, seeds=10, publish=True),
+            "paper": Profile(steps=25 * steps, seeds=10, publish=True),
+        },
+    )
+
+
+def sparse_arms(goal: Sequence[float], steps: int) -> Sequence[Arm]:
+    until = round(SWITCH * steps)
+    far = {"tasks": [list(goal)]}
+
+    def led(label: str, name: str, *, policy: str = "environment", **kwargs: Any) -> Arm:
+        return Arm(label, teacher="listed", kwargs=far, overrides=starts(name, policy, every=4, **kwargs))
+
+    every_goal = Arm("success-guided goals", teacher="success_guided")
+    composed = starts("starts_as_tasks", "environment", every=4)
+    return (
+        Arm("plain", teacher="listed", kwargs=far),
+        led("s3rl, no classes", "s3rl", until=until, classify=False),
+        led("uniform snapshots", "uniform_starts", share=0.9),
+        led("half of the episodes", "uniform_starts", share=0.5),
+        led("random policy's snapshots", "uniform_starts", policy="random", share=0.9),
+        led("reference states", "reference_states", ordinary=0.1),
+        led("backward", "backward"),
+        led("rfcl", "rfcl"),
+        led("success-guided starts", "starts_as_tasks"),
+        led("frontier starts", "starts_as_tasks", teacher="frontier"),
+        led("jump-start", "jump_start"),
+        led("reverse curriculum", "reverse_curriculum"),
+        led("go-explore", "go_explore", policy="random"),
+        every_goal,
+        Arm("success-guided goals and starts", teacher="success_guided", overrides=composed),
+    )
+
+
+def sparse(name: str, layout: str, cells: int, goal: Sequence[float], *, steps: int, horizon: int) -> Benchmark:
+    return Benchmark(
+        name=f"snapshot_starts_{name}",
+        title=f"GoalMaze, one goal at the end of {cells} cells",
+        base={
+            "env": {
+                "id": "rlteach/GoalMaze-v0",
+                "n_envs": 64,
+                "kwargs": {"layout": layout, "box_scale": 1.0, "horizon": horizon, "features": "rbf"},
+            },
+            "learner": {
+                "name": "ppo",
+                "kwargs": {"n_steps": 128, "batch_size": 1024, "n_epochs": 6, "learning_rate": 1e-3},
+            },
+            "evaluation": {"every": steps // 5, "test_sets": ["far"]},
+        },
+        arms=sparse_arms(goal, steps),
+        primary="success/far/det",
+        baseline="plain",
+        profiles={
+            "smoke": Profile(
+                steps=16_384, seeds=1, arms=("plain", "uniform snapshots", "backward", "jump-start", "go-explore")
+            ),
+            "small": Profile(steps=steps, seeds=5, publish=True),
+            "long": Profile(steps=steps, seeds=10, publish=True),
+            "paper": Profile(steps=4 * steps, seeds=10, publish=True),
+        },
+    )
+
+
+SMALL_NETS = {"policy_kwargs": {"net_arch": [64, 64]}, "batch_size": 128, "learning_starts": 1000}
+SAC = {"name": "sac", "kwargs": {**SMALL_NETS, "buffer_size": 50_000}}
+TD3 = {"name": "td3", "kwargs": {**SMALL_NETS, "buffer_size": 50_000}}
+
+BENCHMARKS = [
+    dense("hopper", "Hopper-v5", "Hopper: where do episodes start?", seeds=10),
+    sparse("maze", "serpentine", 23, (7.5, 5.5), steps=500_000, horizon=200),
+    sparse("corridor_32", "corridor-32", 32, (1.5, 8.5), steps=500_000, horizon=300),
+    sparse("corridor_48", "corridor-48", 48, (1.5, 12.5), steps=1_000_000, horizon=300),
+    dense("half_cheetah", "HalfCheetah-v5", "HalfCheetah: where do episodes start?"),
+    dense("walker2d", "Walker2d-v5", "Walker2d: where do episodes start?"),
+    dense("ant", "Ant-v5", "Ant: where do episodes start?"),
+    dense("swimmer", "Swimmer-v5", "Swimmer: where do episodes start?"),
+    dense("humanoid", "Humanoid-v5", "Humanoid: where do episodes start?"),
+    dense("hopper_sac", "Hopper-v5", "Hopper with small SAC: where do episodes start?", steps=20_000, learner=SAC),
+    dense("hopper_td3", "Hopper-v5", "Hopper with small TD3: where do episodes start?", steps=20_000, learner=TD3),
+]
+
+if __name__ == "__main__":
+    bench_main(BENCHMARKS, __file__)

@@ -1,0 +1,109 @@
+"""Snapshots of MuJoCo environments: the engine's own integration state, put back in place.
+
+env = MujocoState(gym.make("Ant-v5"))
+
+Any environment will do whose bare form holds an `mjModel` as `model` and an `mjData` as `data`, as Gymnasium's do.
+Copying or pickling those would lose the state: they rebuild themselves from the arguments of their constructors.
+
+Besides the state that MuJoCo integrates, two arrays are kept. The rewards of Ant and Humanoid are differences of
+positions that MuJoCo computes before it moves the bodies; after a step they are those of one sub-step ago, and cannot
+be computed from the new state. The model is no part of a snapshot: whoever changes it must change it back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import gymnasium as gym
+import numpy as np
+
+from rlteach.errors import InvalidValue
+from rlteach.snapshots.attributes import read_attributes, unfit, write_attributes
+from rlteach.snapshots.base import Restorable, part
+
+LAGGING = ("xpos", "xipos")
+"""Arrays of mjData that environments read before they step: positions of body frames and of centres of mass, in m."""
+
+APART = frozenset({"model", "data", "fullpath", "width", "height", "camera_id", "camera_name", "observation_structure"})
+"""Attributes that are saved in another way, or that say where the model came from and how it is drawn and observed."""
+
+
+class MujocoState(Restorable):
+    """Takes and puts back the state of MuJoCo, of the random generator, and of the environment's own attributes."""
+
+    def get_snapshot(self) -> dict[str, Any]:
+        """Return the integration state, lagging arrays and attributes, and the observation that was last seen."""
+        mujoco = sys.modules["mujoco"]
+        observation = self._last_observation()
+        model, data = _simulation(self.env)
+        state = np.empty(mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION))
+        mujoco.mj_getState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        return {
+            "observation": observation,
+            "integration": state,
+            **{name: getattr(data, name).copy() for name in LAGGING},
+            "attributes": read_attributes(self.env, apart=APART),
+        }
+
+    def set_snapshot(self, snapshot: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Put everything back; what MuJoCo derives from its state is computed anew, except for the lagging arrays."""
+        mujoco = sys.modules["mujoco"]
+        self._ensure_started()
+        model, data = _simulation(self.env)
+        state = part(snapshot, "integration")
+        size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION)
+        if state.shape != (size,):
+            raise InvalidValue(f"this snapshot has {state.size} state variables, but {self} has {size}")
+        mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        mujoco.mj_forward(model, data)
+        mujoco.mj_rnePostConstraint(model, data)
+        # mj_forward of MuJoCo 4.0 leaves the state alone, warm start included, but nothing promises that it must.
+        mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        for name in LAGGING:
+            getattr(data, name)[:] = part(snapshot, name)
+        write_attributes(self.env, part(snapshot, "attributes"))
+        return self._observe_again(snapshot)
+
+
+def is_mujoco(env: gym.Env[Any, Any]) -> bool:
+    """Tell whether the bare environment holds a MuJoCo model and its data."""
+    mujoco = sys.modules.get("mujoco")
+    if mujoco is None:
+        return False
+    model, data = _simulation(env)
+    return isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData)
+
+
+def why_not(env: gym.Env[Any, Any]) -> str | None:
+    """Return what of a MuJoCo environment `MujocoState` could not save, or None."""
+    return unfit(env, apart=APART)
+
+
+_MODELS: WeakKeyDictionary[Any, tuple[bytes, str]] = WeakKeyDictionary()
+
+
+def model_digest(env: gym.Env[Any, Any]) -> str:
+    """Return the SHA-256 of everything in the compiled model of a MuJoCo environment as it is now, in hex.
+
+    A model of half a megabyte, mostly textures, takes 0.3 ms to hash but far less to compare, so the last digest of a
+    model is kept for as long as nobody changes it.
+    """
+    mujoco = sys.modules["mujoco"]
+    model, _ = _simulation(env)
+    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    content = buffer.tobytes()
+    known, digest = _MODELS.get(model, (b"", ""))
+    if known != content:
+        digest = hashlib.sha256(content).hexdigest()
+        _MODELS[model] = content, digest
+    return digest
+
+
+def _simulation(env: gym.Env[Any, Any]) -> tuple[Any, Any]:
+    bare = env.unwrapped
+    return getattr(bare, "model", None), getattr(bare, "data", None)
