@@ -1,0 +1,202 @@
+"""Runs whose episodes start elsewhere: what they keep, what is charged, resume, and what is refused beforehand."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from rlteach.errors import ConfigError, EnvironmentFault, InvalidValue, MissingCapability, RunDirectoryError, UserError
+from rlteach.experiment import config
+from rlteach.experiment.bench import Arm, Benchmark, Profile, cells_of
+from rlteach.experiment.config import RunConfig
+from rlteach.experiment.run import Interrupted, resume, run
+from rlteach.snapshots.collect import collect
+from rlteach.snapshots.store import SnapshotStore
+
+TINY_PPO = {"n_steps": 32, "batch_size": 32, "n_epochs": 2, "policy_kwargs": {"net_arch": [8]}}
+FAR = {"name": "listed", "kwargs": {"tasks": [[7.5, 5.5]]}}
+
+
+def maze(name: str, *, policy: str = "environment", every: int = 4, vec: str = "auto", **kwargs: Any) -> RunConfig:
+    data = {
+        "env": {
+            "id": "rlteach/GoalMaze-v0",
+            "n_envs": 4,
+            "vec": vec,
+            "kwargs": {"horizon": 90, "layout": "serpentine", "box_scale": 1},
+        },
+        "teacher": FAR,
+        "learner": {"name": "ppo", "kwargs": TINY_PPO},
+        "evaluation": {"every": 512, "test_sets": ["far"]},
+        "steps": 1536,
+        "starts": {"name": name, "policy": policy, "episodes": 2, "every": every, "kwargs": kwargs},
+    }
+    return config.parse(data)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def lessons(path: Path) -> list[dict[str, str]]:
+    with (path / "lessons.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("vec", ["batch", "dummy"])
+def test_a_run_keeps_its_snapshots_and_charges_for_them(tmp_path: Path, vec: str) -> None:
+    run(maze("uniform_starts", share=0.8, vec=vec), tmp_path / "run", quiet=True)
+    store = SnapshotStore.load(tmp_path / "run" / "snapshots")
+    assert len(store.episodes()) == 2 and all(record.success == 1.0 for record in store.records)
+    last = lines(tmp_path / "run")[-1]
+    assert last["steps_collection"] == sum(store.records[e[0]].remaining for e in store.episodes().values())
+    assert (last["steps_expert"], last["steps_roll_in"], last["steps_teacher"]) == (0, 0, 0)
+    origins = {row["origin"] for row in lessons(tmp_path / "run")}
+    assert any("uniform_starts" in origin for origin in origins)
+    assert last["metrics"]["length/far/det"] == 90  # judged from the ordinary reset, where it has learned nothing yet
+    assert any(int(row["length"]) < 85 for row in lessons(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ["backward", "go_explore", "jump_start", "starts_as_tasks"])
+def test_a_run_with_starts_resumes_bit_exactly(tmp_path: Path, name: str) -> None:
+    wanted = maze(name)
+    run(wanted, tmp_path / "whole", quiet=True)
+    asked = iter([False, False, False, False, False, False, True])
+    with pytest.raises(Interrupted):
+        run(wanted, tmp_path / "parts", quiet=True, stop=lambda: next(asked, False))
+    resume(tmp_path / "parts", quiet=True)
+    assert json.loads((tmp_path / "parts" / "meta.json").read_text())["resumed"][0]["exact"]
+    assert lessons(tmp_path / "whole") == lessons(tmp_path / "parts")
+    spent = [{k: v for k, v in line.items() if k != "cpu_s"} for line in lines(tmp_path / "whole")]
+    assert spent == [{k: v for k, v in line.items() if k != "cpu_s"} for line in lines(tmp_path / "parts")]
+
+
+def test_guided_steps_are_charged(tmp_path: Path) -> None:
+    run(maze("jump_start", horizon=40), tmp_path / "run", quiet=True)
+    assert lines(tmp_path / "run")[-1]["steps_roll_in"] > 100
+
+
+def test_walks_are_charged_to_the_teacher(tmp_path: Path) -> None:
+    run(maze("go_explore", policy="random", first_walks=3, walk=20), tmp_path / "run", quiet=True)
+    assert lines(tmp_path / "run")[-1]["steps_teacher"] >= 60
+
+
+def pendulum(**changes: Any) -> RunConfig:
+    data = {
+        "env": {"id": "Pendulum-v1", "n_envs": 2},
+        "learner": {"name": "ppo", "kwargs": TINY_PPO},
+        "normalize": {"observations": True, "rewards": True},
+        "evaluation": {"every": 500},
+        "steps": 512,
+    }
+    return config.parse(config.merge(data, changes))
+
+
+def test_an_experts_states_and_values_serve_s3rl_on_an_environment_nobody_changed(tmp_path: Path) -> None:
+    run(pendulum(), tmp_path / "expert", quiet=True)
+    starts = {"name": "s3rl", "policy": "expert", "episodes": 2, "kwargs": {"until": 400, "truncate": 50}}
+    run(pendulum(starts=starts, steps=1024), tmp_path / "student", quiet=True)
+    last = lines(tmp_path / "student")[-1]
+    assert (last["steps_expert"], last["steps_collection"]) == (512, 400)
+    played = lessons(tmp_path / "student")
+    assert {int(row["length"]) for row in played[:6]} <= {*range(1, 51)}
+    assert int(played[-1]["length"]) == 200
+    store = SnapshotStore.load(tmp_path / "student" / "snapshots")
+    assert np.isfinite([record.value for record in store.records]).all()
+
+
+class Forgetful(gym.Env[Any, Any]):
+    """Offers snapshots that leave the velocity out."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x, self.v, self.t = float(self.np_random.normal()), 0.0, 0
+        return self.seen(), {}
+
+    def seen(self):
+        return np.array([self.x], dtype=np.float32)
+
+    def step(self, action):
+        self.v += 0.1 * float(action[0])
+        self.x += self.v
+        self.t += 1
+        return self.seen(), -abs(self.x), False, self.t >= 40, {}
+
+    def get_snapshot(self):
+        return {"x": self.x, "t": self.t, "generator": self.np_random.bit_generator.state}
+
+    def set_snapshot(self, snapshot):
+        self.x, self.t = snapshot["x"], snapshot["t"]
+        return self.seen(), {}
+
+
+def test_an_environment_that_does_not_come_back_exactly_is_refused_before_training(tmp_path: Path) -> None:
+    here = f"{Path(__file__)}:Forgetful"
+    with pytest.raises(EnvironmentFault):
+        run(pendulum(env={"id": here, "n_envs": 2}, starts={"name": "uniform_starts"}), tmp_path / "run", quiet=True)
+    assert not lessons(tmp_path / "run") if (tmp_path / "run" / "lessons.csv").exists() else True
+    assert not (tmp_path / "run" / "snapshots").exists()
+
+
+def test_a_store_of_another_environment_is_refused(tmp_path: Path) -> None:
+    env = gym.make("rlteach_envs:rlteach/GoalMaze-v0", layout="corridor-12")
+    store = SnapshotStore()
+    collect(env, None, store, episodes=1)
+    store.save(tmp_path / "store")
+    wanted = maze("uniform_starts").model_dump(mode="json")
+    wanted["starts"] |= {"store": str(tmp_path / "store")}
+    with pytest.raises((UserError, InvalidValue), match=r"corridor-12|fingerprint"):
+        run(config.parse(wanted), tmp_path / "run", quiet=True)
+
+
+def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
+    env = gym.make("rlteach_envs:rlteach/GoalMaze-v0", layout="serpentine", box_scale=1, horizon=90)
+    store = SnapshotStore()
+    collect(env, None, store, episodes=1)
+    store.save(tmp_path / "store")
+    largest = max((tmp_path / "store").iterdir(), key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-3])
+    wanted = maze("uniform_starts").model_dump(mode="json")
+    wanted["starts"] |= {"store": str(tmp_path / "store")}
+    with pytest.raises(RunDirectoryError, match=largest.name):
+        run(config.parse(wanted), tmp_path / "run", quiet=True)
+
+
+def test_names_and_hyperparameters_are_checked_at_once() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'backward'"):
+        maze("backwards")
+    with pytest.raises(ConfigError, match="Did you mean 'threshold'"):
+        maze("backward", treshold=0.3)
+    with pytest.raises(ConfigError, match="Did you mean 'policy'"):
+        config.parse({**maze("backward").model_dump(mode="json"), "starts": {"name": "backward", "polcy": "random"}})
+
+
+def test_who_cannot_guide_or_demonstrate_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot guide"):
+        run(maze("jump_start", policy="random"), tmp_path / "a", quiet=True)
+    with pytest.raises(MissingCapability, match="demonstrate"):
+        run(pendulum(starts={"name": "backward", "policy": "environment"}), tmp_path / "b", quiet=True)
+
+
+def test_an_arm_takes_its_expert_from_the_same_table() -> None:
+    starts = {"starts": {"name": "uniform_starts", "policy": "", "kwargs": {}}}
+    arms = [Arm("expert", teacher="uniform"), Arm("student", teacher="uniform", overrides=starts, expert="expert")]
+    base = pendulum().model_dump(mode="json", exclude={"teacher", "seed", "steps", "starts"})
+    benchmark = Benchmark("b", "b", base, arms, "return/test/det", {}, baseline="expert")
+    expert, student = cells_of(benchmark, Profile(steps=512, seeds=1))
+    assert student.config.starts is not None and student.config.starts.policy == expert.config.run_id()
+    assert student.after == (expert.config.run_id(),) and student.expert == expert.config.run_id()
+    assert "expert" not in student.config.learner.kwargs
+
+
+def test_a_configuration_without_starts_keeps_its_hash() -> None:
+    assert pendulum().starts is None
+    assert pendulum().digest() == config.parse({**pendulum().model_dump(mode="json"), "starts": None}).digest()
+    assert pendulum(starts={"name": "backward"}).run_id().startswith("uniform-backward-s0-")
