@@ -4,7 +4,7 @@ Two questions. Does training on a dense task go faster from an expert's states (
 their variety that helps, and what is left when the expert's own steps count? MuJoCo's tasks: the expert is the same PPO
 trained five times as long as the student, the score is the mean over ten evaluations (the area under the curve). And
 can starts solve a sparse task that tuned PPO does not solve at all? GoalMaze with one fixed goal at the corridor's far
-end, 23 to 48 cells away: starts come from the environment's own demonstrations, score at the end.
+end, 18 to 48 cells away: starts come from the environment's own demonstrations, score at the end.
 
 Every arm with snapshots states who played for them: an expert, the environment's demonstration, or random actions.
 `plain, charged` trains without snapshots for as many steps as the expert and its student together.
@@ -105,7 +105,7 @@ def sparse_arms(goal: Sequence[float], steps: int) -> Sequence[Arm]:
         led("half of the episodes", "uniform_starts", share=0.5),
         led("random policy's snapshots", "uniform_starts", policy="random", share=0.9),
         led("reference states", "reference_states", ordinary=0.1),
-        led("backward", "backward"),
+        led("backward", "backward", threshold=0.5, recent=40),
         led("rfcl", "rfcl"),
         led("success-guided starts", "starts_as_tasks"),
         led("frontier starts", "starts_as_tasks", teacher="frontier"),
@@ -117,7 +117,7 @@ def sparse_arms(goal: Sequence[float], steps: int) -> Sequence[Arm]:
     )
 
 
-def sparse(name: str, layout: str, cells: int, goal: Sequence[float], *, steps: int, horizon: int) -> Benchmark:
+def sparse(name: str, cells: int, goal: Sequence[float], *, steps: int, horizon: int) -> Benchmark:
     return Benchmark(
         name=f"snapshot_starts_{name}",
         title=f"GoalMaze, one goal at the end of {cells} cells",
@@ -125,7 +125,7 @@ def sparse(name: str, layout: str, cells: int, goal: Sequence[float], *, steps: 
             "env": {
                 "id": "rlteach/GoalMaze-v0",
                 "n_envs": 64,
-                "kwargs": {"layout": layout, "box_scale": 1.0, "horizon": horizon, "features": "rbf"},
+                "kwargs": {"layout": f"corridor-{cells}", "box_scale": 1.0, "horizon": horizon, "features": "rbf"},
             },
             "learner": {
                 "name": "ppo",
@@ -153,9 +153,10 @@ TD3 = {"name": "td3", "kwargs": {**SMALL_NETS, "buffer_size": 50_000}}
 
 BENCHMARKS = [
     dense("hopper", "Hopper-v5", "Hopper: where do episodes start?", seeds=10),
-    sparse("maze", "serpentine", 23, (7.5, 5.5), steps=500_000, horizon=200),
-    sparse("corridor_32", "corridor-32", 32, (1.5, 8.5), steps=500_000, horizon=300),
-    sparse("corridor_48", "corridor-48", 48, (1.5, 12.5), steps=1_000_000, horizon=300),
+    sparse("maze", 18, (2.5, 5.5), steps=500_000, horizon=200),
+    sparse("maze_24", 24, (7.5, 6.5), steps=500_000, horizon=300),
+    sparse("maze_36", 36, (4.5, 9.5), steps=1_000_000, horizon=400),
+    sparse("maze_48", 48, (1.5, 12.5), steps=1_000_000, horizon=500),
     dense("half_cheetah", "HalfCheetah-v5", "HalfCheetah: where do episodes start?"),
     dense("walker2d", "Walker2d-v5", "Walker2d: where do episodes start?"),
     dense("ant", "Ant-v5", "Ant: where do episodes start?"),
