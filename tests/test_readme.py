@@ -20,4 +20,4 @@ def test_every_python_block_runs(code: str) -> None:
 
 
 def test_the_readme_has_all_blocks() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4

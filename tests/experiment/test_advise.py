@@ -59,7 +59,7 @@ def test_too_small_a_budget_is_told():
 
 @pytest.mark.parametrize(
     ("unexplained", "score", "expected"),
-    [(0.05, 0.2, "distil"), (0.3, 0.95, "distil"), (0.3, 0.5, "kd_rl"), (0.9, 0.1, "rl")],
+    [(0.05, 0.2, "distil"), (0.3, 0.95, "distil"), (0.3, 0.5, "kd_rl"), (0.75, 0.1, "kd_rl"), (0.95, 0.1, "rl")],
 )
 def test_what_is_recommended(unexplained, score, expected):
     assert recommend(unexplained, score) == expected
