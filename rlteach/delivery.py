@@ -688,7 +688,7 @@ class _SignalBook:
             pieces, self._carried[index] = self._carried[index], []
             if outcome is not None:
                 whole = {name: np.concatenate([piece[name] for piece in pieces]) for name in signals}
-                delivered.append(_with_signals(outcome, whole))
+                delivered.append(with_signals(outcome, whole))
         for index, start in enumerate(starts):
             self._carry(signals, index, start, self.steps)
         self.begin_rollout()
@@ -698,7 +698,7 @@ class _SignalBook:
         self._carried[index].append({name: values[start:end, index].copy() for name, values in signals.items()})
 
 
-def _with_signals(outcome: Outcome, signals: dict[str, Any]) -> Outcome:
+def with_signals(outcome: Outcome, signals: dict[str, Any]) -> Outcome:
     if "values" in signals:
         signals["initial_value"] = float(signals["values"][0])
     return Outcome(

@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from rlteach.experiment.config import RunConfig, env_version
 from rlteach.experiment.evaluate import evaluate, metrics_of
 from rlteach.experiment.progress import Progress
 from rlteach.experiment.recording import Recorded, recorded_tasks
+from rlteach.experiment.rollouts import Rollouts
 from rlteach.experiment.seeding import Seeds
 from rlteach.experiment.starts import Starts
 from rlteach.files import Table, read_json, write_atomically, write_json
@@ -217,6 +219,7 @@ class _Training:
         teacher = _build_teacher(self.config, self.task_space, base, self.seeds.teacher, self.path)
         if self.task_space is not None:
             write_json(self.path / "task_space.json", self.task_space.describe())
+        task_teacher: Any = teacher
         self.starts = None
         if self.config.starts is not None:
             self.starts = self._start_teacher(self.config.starts.episodes, teacher, base)
@@ -233,7 +236,21 @@ class _Training:
         self.model = make_learner(
             learner.name, self.venv, policy=learner.policy, kwargs=kwargs, seed=self.seeds.learner
         )
+        self.rollouts = None
+        if getattr(task_teacher, "wants_rollouts", False):
+            self.rollouts = task_teacher.rollouts = self._rollouts()
         self.judge = _Judge(self)
+
+    def _rollouts(self) -> Rollouts:
+        return Rollouts(
+            self.model,
+            partial(self._vec_env, self.config.env.n_envs),
+            seed=self.seeds.rollouts,
+            gamma=self.gamma,
+            success_threshold=self.config.success_threshold,
+            normalizer=self.normalizer,
+            view=self.view,
+        )
 
     def _start_teacher(self, episodes: int, teacher: Teacher, venv: VecEnv) -> Starts:
         lessons = teacher.propose(episodes)  # whoever shows how it is done is set the tasks that the learner will be
@@ -281,6 +298,8 @@ class _Training:
     def _continue_from(self, step: int, state: dict[str, Any]) -> None:
         checkpoint.restore(self.model, self.venv, state["training"], seed=(self.seeds.environments + step) % 2**31)
         self.judge.load_state_dict(state["judge"])
+        if self.rollouts is not None:
+            self.rollouts.load_state_dict(state["rollouts"])
         self._cpu_before = float(state["cpu_s"])
         meta = read_json(self.path / "meta.json")
         exact = checkpoint.is_exact(self.model, state["training"])
@@ -294,6 +313,7 @@ class _Training:
         state = {
             "training": checkpoint.capture(self.model, self.venv),
             "judge": self.judge.state_dict(),
+            "rollouts": None if self.rollouts is None else self.rollouts.state_dict(),
             "cpu_s": self.cpu_s(),
         }
         checkpoint.save(self.path / "checkpoints", self.model.num_timesteps, state)
@@ -312,6 +332,8 @@ class _Training:
     def spent(self) -> dict[str, float]:
         """Return what the learner used besides its own steps: environment steps by other roles, labels."""
         spent = dict(self.model.budget()) if hasattr(self.model, "budget") else {}
+        if self.rollouts is not None:
+            spent["steps_teacher"] = float(self.rollouts.steps)
         if self.starts is not None:
             spent |= {"steps_roll_in": float(self.lesson_venv.steps_rolled_in)}
             for role, steps in self.starts.spent().items():

@@ -16,9 +16,10 @@ class Seeds:
     environments: int
     evaluation: int
     starts: int
+    rollouts: int
 
     @classmethod
     def of(cls, seed: int) -> Seeds:
         """Derive them from a run's seed (numpy's `SeedSequence`)."""
-        words = np.random.SeedSequence(seed).generate_state(5)
+        words = np.random.SeedSequence(seed).generate_state(6)
         return cls(*(int(word) & 0x7FFFFFFF for word in words))

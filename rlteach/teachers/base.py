@@ -19,7 +19,7 @@ import warnings
 from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, TypeAlias
 
@@ -126,6 +126,8 @@ class TaskTeacher(ABC):
     needs: frozenset[str] = frozenset()
     fields: ClassVar[frozenset[str]] = frozenset({"task"})
     """The parts of a lesson that this kind of teacher fills."""
+    wants_rollouts: ClassVar[bool] = False
+    """Whether it plays tasks with the current learner itself, through `rollouts`."""
     tied_to_space: ClassVar[bool] = False
     """Whether its hyperparameters mean something in their own task space only, so that no other can check them."""
     state_names: ClassVar[tuple[str, ...]] = ()
@@ -142,6 +144,7 @@ class TaskTeacher(ABC):
         self.dimension = self.task_space.dimension
         self.rng = np.random.default_rng(seed)
         self.scale = ReturnScale(return_range)
+        self.rollouts: Callable[..., list[Outcome]] | None = None
         self._issued: dict[int, Array] = {}
         self._next_id = 0
         self._ignored = 0

@@ -1,0 +1,168 @@
+"""A teacher's own roll-outs: tasks that the current learner plays outside of its training, charged to the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from rlteach.delivery import attach, td_error, with_signals
+from rlteach.distillation.losses import gae
+from rlteach.errors import UserError
+from rlteach.experiment.evaluate import own_randomness
+from rlteach.lesson import Outcome
+from rlteach.observations import View
+from rlteach.protocols import State
+from rlteach.teachers.fixed_tasks import FixedTasks
+
+CRITICS = frozenset({"values", "advantages", "td_errors", "initial_value"})
+
+
+class Rollouts:
+    """Plays tasks with the current policy, sampling, in environments of its own.
+
+    Args:
+        model: The learner.
+        make_venv: Builds the environments, at the first call.
+        seed: Seed of environments and actions; each call has its own.
+        gamma: Discount.
+        success_threshold: See `attach`.
+        normalizer: The learner's `VecNormalize`, whose statistics apply and stay as they are.
+        view: What the learner sees of an observation.
+
+    Attributes:
+        steps: Environment steps played so far.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        make_venv: Callable[[], VecEnv],
+        *,
+        seed: int,
+        gamma: float,
+        success_threshold: float | None = None,
+        normalizer: VecNormalize | None = None,
+        view: View | None = None,
+    ) -> None:
+        self.model, self.seed, self.gamma, self.success_threshold = model, seed, gamma, success_threshold
+        self.normalizer, self.view = normalizer, view
+        self.steps = self.calls = 0
+        self._make_venv = make_venv
+        self._venv: VecEnv | None = None
+
+    def __call__(
+        self, tasks: Sequence[Any], *, repeats: int = 1, signals: frozenset[str] = frozenset()
+    ) -> list[Outcome]:
+        """Play every task `repeats` times; outcome k * repeats + j is the j-th play of task k.
+
+        Args:
+            tasks: Elements of the task space.
+            repeats: Episodes of each.
+            signals: What goes into `Outcome.signals`: `values`, `advantages`, `td_errors`, `initial_value`.
+
+        Raises:
+            UserError: When the learner has no critic for the signals.
+        """
+        if not len(tasks):
+            return []
+        if signals & CRITICS and not isinstance(self.model, OnPolicyAlgorithm):
+            raise UserError(
+                f"{', '.join(sorted(signals))} need an on-policy learner (PPO, A2C), not {type(self.model).__name__}"
+            )
+        if self._venv is None:
+            self._venv = self._make_venv()
+        self.calls += 1
+        teacher = FixedTasks([task for task in tasks for _ in range(repeats)])
+        with own_randomness((self.seed + self.calls) % 2**31):
+            self._venv.seed((self.seed + self.calls) % 2**31)
+            outcomes = self._play(teacher, bool(signals & CRITICS))
+        return outcomes
+
+    def _play(self, teacher: FixedTasks, with_values: bool) -> list[Outcome]:
+        assert self._venv is not None
+        taught = attach(self._venv, teacher, gamma=self.gamma, success_threshold=self.success_threshold)
+        n = taught.num_envs
+        seen, starts, state = self._seen(taught.reset()), np.ones(n, dtype=bool), None
+        rows = _Rows(n)
+        told: dict[int, dict[str, np.ndarray]] = {}
+        ids = list(range(n))
+        issued = n
+        while not teacher.done:
+            values = self._values(seen) if with_values else None
+            actions, state = self.model.predict(seen, state=state, episode_start=starts, deterministic=False)
+            observation, rewards, starts, infos = taught.step(actions)
+            self.steps += n
+            seen = self._seen(observation)
+            if values is not None:
+                rows.add(values, self._scaled(rewards))
+            for index in np.flatnonzero(starts).tolist():
+                if values is not None:
+                    told[ids[index]] = self._signals(*rows.take(index), infos[index])
+                ids[index], issued = issued, issued + 1
+        found = [outcome for outcome in teacher.outcomes if outcome is not None]
+        return [with_signals(o, dict(told[o.lesson_id])) for o in found] if with_values else found
+
+    def _seen(self, observation: Any) -> Any:
+        seen = observation if self.view is None else self.view(observation)
+        return seen if self.normalizer is None else self.normalizer.normalize_obs(seen)
+
+    def _scaled(self, rewards: np.ndarray) -> np.ndarray:
+        return rewards if self.normalizer is None else self.normalizer.normalize_reward(rewards)
+
+    def _values(self, seen: Any) -> np.ndarray:
+        import torch
+
+        with torch.no_grad():
+            tensor, _ = self.model.policy.obs_to_tensor(seen)
+            values: np.ndarray = self.model.policy.predict_values(tensor).cpu().numpy().ravel()
+        return values
+
+    def _signals(self, values: np.ndarray, rewards: np.ndarray, info: dict[str, Any]) -> dict[str, np.ndarray]:
+        rewards = rewards.copy()
+        if info.get("TimeLimit.truncated", False):
+            rewards[-1] += self.gamma * self._last_value(info["terminal_observation"])
+        ended = np.zeros((len(values), 1), dtype=bool)
+        ended[-1] = True
+        column, nothing = values[:, None], np.zeros(1, dtype=np.float32)
+        advantages, _ = gae(
+            rewards[:, None], column, nothing, ended, gamma=self.gamma, lam=float(self.model.gae_lambda)
+        )
+        following = np.concatenate([column[1:], nothing[None]])
+        errors = td_error(rewards[:, None], column, following, ended.astype(np.float32), self.gamma)
+        return {"values": values, "advantages": advantages[:, 0], "td_errors": errors[:, 0]}
+
+    def _last_value(self, observation: Any) -> float:
+        rows = (
+            {key: np.asarray(value)[None] for key, value in observation.items()}
+            if isinstance(observation, dict)
+            else np.asarray(observation)[None]
+        )
+        return float(self._values(self._seen(rows))[0])
+
+    def state_dict(self) -> State:
+        """Return how much was played."""
+        return {"steps": self.steps, "calls": self.calls}
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue from `state_dict`."""
+        self.steps, self.calls = int(state["steps"]), int(state["calls"])
+
+
+class _Rows:
+    """Values and rewards of the episodes in play, one list for each environment."""
+
+    def __init__(self, n: int) -> None:
+        self._steps: list[list[tuple[float, float]]] = [[] for _ in range(n)]
+
+    def add(self, values: np.ndarray, rewards: np.ndarray) -> None:
+        for row, value, reward in zip(self._steps, values.tolist(), rewards.tolist(), strict=True):
+            row.append((value, reward))
+
+    def take(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        taken, self._steps[index] = self._steps[index], []
+        values, rewards = np.array(taken, dtype=np.float32).T
+        return values, rewards
