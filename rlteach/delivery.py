@@ -699,6 +699,7 @@ class _SignalBook:
 
 
 def with_signals(outcome: Outcome, signals: dict[str, Any]) -> Outcome:
+    """Return an outcome with the per-step signals of its episode, and the first value as `initial_value`."""
     if "values" in signals:
         signals["initial_value"] = float(signals["values"][0])
     return Outcome(
