@@ -13,6 +13,7 @@ A teacher of snapshots subclasses `SnapshotTeacher`, names its state in `state_n
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import math
 import warnings
@@ -32,12 +33,18 @@ from rlteach.teachers.base import MAX_ISSUED
 ORDINARY = -1
 """The place that stands for the ordinary reset; its lessons have no start."""
 
+MAX_WAITING = 4096
+"""Outcomes that wait for a lesson issued before theirs."""
+
 SLACK = 1e-6
 """Share of a return that may be lost to rounding (rewards pass through float32) and still count as reached."""
 
 
 class StartTeacher(ABC):
     """Base of teachers that choose where episodes start: keeps issued lessons, the generator, steps seen and state.
+
+    Outcomes are learned from in the order in which lessons were issued, not in which they ended. Side by side, a
+    success ends early and a failure at the time limit: whoever judges the first outcomes to come in judges successes.
 
     Args:
         seed: Seed of the teacher's own generator.
@@ -56,6 +63,7 @@ class StartTeacher(ABC):
         self.rng = np.random.default_rng(seed)
         self.steps = 0
         self._issued: dict[int, int] = {}
+        self._waiting: dict[int, Outcome] = {}
         self._next_id = 0
         self._ignored = 0
 
@@ -79,28 +87,38 @@ class StartTeacher(ABC):
             lessons.append(Lesson(self._next_id, start=start, origin=origin))
             self._issued[self._next_id] = int(place)
             self._next_id += 1
-        while len(self._issued) > MAX_ISSUED:
-            del self._issued[next(iter(self._issued))]
+        self.forget(
+            [lesson_id for lesson_id, _ in zip(self._issued, range(len(self._issued) - MAX_ISSUED), strict=False)]
+        )
         return lessons
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:
         """Learn from finished lessons; ones never issued here, and ones that are not finite, are left out."""
-        places, kept = [], []
         for outcome in outcomes:
-            place = self._issued.pop(outcome.lesson_id, None)
-            if place is None:
-                continue
-            self.steps += outcome.length
-            if self._usable(outcome):
-                places.append(place)
-                kept.append(outcome)
-        if kept:
-            self._learn(places, kept)
+            if outcome.lesson_id in self._issued and outcome.lesson_id not in self._waiting:
+                self.steps += outcome.length
+                self._waiting[outcome.lesson_id] = outcome
+        self._learn_in_order()
+        while len(self._waiting) > MAX_WAITING:  # whoever is waited for will not come any more
+            self.forget([next(iter(self._issued))])
 
     def forget(self, lesson_ids: Iterable[int]) -> None:
         """Drop abandoned lessons."""
         for lesson_id in lesson_ids:
             self._issued.pop(lesson_id, None)
+            self._waiting.pop(lesson_id, None)
+        self._learn_in_order()
+
+    def _learn_in_order(self) -> None:
+        """Learn from the finished lessons before which none is still being played."""
+        places, kept = [], []
+        while self._issued and (oldest := next(iter(self._issued))) in self._waiting:
+            place, outcome = self._issued.pop(oldest), self._waiting.pop(oldest)
+            if self._usable(outcome):
+                places.append(place)
+                kept.append(outcome)
+        if kept:
+            self._learn(places, kept)
 
     def _usable(self, outcome: Outcome) -> bool:
         if math.isfinite(outcome.ret) and math.isfinite(outcome.success):
@@ -127,6 +145,9 @@ class StartTeacher(ABC):
             "steps": self.steps,
             "next_id": self._next_id,
             "issued": np.array(list(self._issued.items()), dtype=np.int64).reshape(-1, 2),
+            "waiting": [
+                {**dataclasses.asdict(outcome), "signals": dict(outcome.signals)} for outcome in self._waiting.values()
+            ],
             "own": {name: _saved(getattr(self, name)) for name in self.state_names},
         }
 
@@ -146,6 +167,7 @@ class StartTeacher(ABC):
         self.steps = int(state["steps"])
         self._next_id = int(state["next_id"])
         self._issued = {int(lesson_id): int(place) for lesson_id, place in state["issued"]}
+        self._waiting = {int(values["lesson_id"]): Outcome(**values) for values in state["waiting"]}
         for name in self.state_names:
             current = getattr(self, name)
             if hasattr(current, "load_state_dict"):

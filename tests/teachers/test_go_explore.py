@@ -135,7 +135,7 @@ def test_choosing_a_cell_is_a_visit_and_few_visits_make_it_likely():
 
 def test_walks_follow_finished_episodes_and_are_counted():
     teacher = make(walk_every=3)
-    teacher.propose(1)
+    teacher.forget([lesson.id for lesson in teacher.propose(1)])
     assert teacher.explored == 2 * 8  # the first walks
     for finished, walks in ((1, 0), (2, 0), (3, 1), (4, 1), (6, 2)):
         lessons = teacher.propose(finished - teacher.steps)
@@ -146,7 +146,7 @@ def test_walks_follow_finished_episodes_and_are_counted():
 
 def test_the_default_grid_is_laid_over_what_the_first_walks_met():
     teacher = make(cell=None, width=0.5, first_walks=20)
-    teacher.propose(1)
+    teacher.forget([lesson.id for lesson in teacher.propose(1)])
     assert teacher._scale.shape == (1,) and 0.5 < teacher._scale[0] < 3.0
     rounds(teacher, 300)
     assert 8 < teacher.cells <= LENGTH + 1 and max(positions(teacher)) > 15

@@ -81,10 +81,10 @@ def test_returns_are_compared_where_success_is_not_told():
 
 def test_episodes_with_another_number_of_guided_steps_are_not_scored():
     teacher = JumpStart(straight, 10, stages=5, window=2)
-    lessons = teacher.propose(4)
-    window(teacher, 1, 1)
-    assert window(teacher, 1, 1) == 8
-    teacher.observe([Outcome(lesson.id, 0.0, 0.0, 3, 0.0, True) for lesson in lessons])
+    lessons = teacher.propose(8)
+    teacher.observe([Outcome(lesson.id, 1.0, 1.0, 3, 1.0, True) for lesson in lessons[:4]])
+    assert teacher.horizon == 8
+    teacher.observe([Outcome(lesson.id, 0.0, 0.0, 3, 0.0, True) for lesson in lessons[4:]])
     assert window(teacher, 1, 1) == 6
 
 

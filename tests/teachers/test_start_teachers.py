@@ -26,7 +26,7 @@ from rlteach.teachers.reference_states import ReferenceStates
 from rlteach.teachers.reverse_curriculum import ReverseCurriculum
 from rlteach.teachers.rfcl import RFCL
 from rlteach.teachers.s3rl import S3RL
-from rlteach.teachers.start_base import ORDINARY, SnapshotPool, SnapshotTeacher, demonstrations, reached
+from rlteach.teachers.start_base import MAX_WAITING, ORDINARY, SnapshotPool, SnapshotTeacher, demonstrations, reached
 from rlteach.teachers.starts_as_tasks import StartsAsTasks
 from rlteach.teachers.uniform import Uniform
 from rlteach.teachers.uniform_starts import UniformStarts
@@ -189,6 +189,27 @@ def test_it_composes_with_a_teacher_of_tasks(name):
         Compose(start, MAKERS["uniform_starts"](0))
 
 
+def test_outcomes_are_learned_from_in_the_order_of_their_lessons_so_that_early_successes_are_no_majority():
+    teacher = MAKERS["backward"](0)
+    heard = []
+    teacher._learn = lambda places, outcomes: heard.extend(o.lesson_id for o in outcomes)
+    lessons = teacher.propose(6)
+    outcome = {lesson.id: Outcome(lesson.id, 1.0, 1.0, 2, 1.0, True) for lesson in lessons}
+    teacher.observe([outcome[lessons[i].id] for i in (2, 1, 5)])
+    assert heard == [] and teacher.steps == 6
+    twin = MAKERS["backward"](0)
+    twin.load_state_dict(teacher.state_dict())
+    teacher.observe([outcome[lessons[0].id]])
+    assert heard == [lessons[i].id for i in (0, 1, 2)]
+    teacher.forget([lessons[3].id])
+    teacher.observe([outcome[lessons[4].id]])
+    assert heard == [lessons[i].id for i in (0, 1, 2, 4, 5)]
+    _lost, *more = teacher.propose(MAX_WAITING + 2)
+    teacher.observe([Outcome(lesson.id, 1.0, 1.0, 2, 1.0, True) for lesson in more])
+    assert len(heard) == 5 + len(more) and not teacher._issued  # not even a lost lesson is waited for without end
+    assert sorted(twin._waiting) == sorted(lessons[i].id for i in (1, 2, 5))
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_its_lessons_are_played_in_environments(name):
     teacher = MAKERS[name](0)
@@ -253,7 +274,7 @@ def test_a_snapshot_starts_with_the_steps_that_were_used_up_and_the_ordinary_res
     assert first.start.snapshot == {"position": 0} and (first.start.elapsed, first.start.limit) == (30, None)
     assert ordinary.start is None
     teacher.observe([Outcome(1, 0.0, 0.0, 3, 0.0, True), Outcome(0, 0.0, 0.0, 4, 0.0, True)])
-    assert teacher.heard == ([ORDINARY, 0], [1, 0]) and teacher.steps == 7
+    assert teacher.heard == ([0, ORDINARY], [0, 1]) and teacher.steps == 7
 
 
 def test_a_store_that_dropped_records_since_is_noticed():
