@@ -114,7 +114,26 @@ class ReturnScale:
         self._ordered = sorted(self._recent)
 
 
-class TaskTeacher(ABC):
+class OnlyFinite:
+    """Leaves out outcomes that are not finite, and says so once."""
+
+    _ignored = 0
+
+    def _usable(self, outcome: Outcome) -> bool:
+        if math.isfinite(outcome.ret) and math.isfinite(outcome.success):
+            return True
+        if self._ignored == 0:
+            warnings.warn(
+                f"{type(self).__name__} ignores outcomes that are not finite (lesson {outcome.lesson_id}: "
+                f"return {outcome.ret}, success {outcome.success})",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        self._ignored += 1
+        return False
+
+
+class TaskTeacher(OnlyFinite, ABC):
     """Base of teachers that choose tasks: keeps issued lessons, the generator, scaling and state.
 
     Args:
@@ -147,7 +166,6 @@ class TaskTeacher(ABC):
         self.rollouts: Callable[..., list[Outcome]] | None = None
         self._issued: dict[int, Array] = {}
         self._next_id = 0
-        self._ignored = 0
 
     @abstractmethod
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
@@ -190,19 +208,6 @@ class TaskTeacher(ABC):
         for lesson_id in lesson_ids:
             self._issued.pop(lesson_id, None)
 
-    def _usable(self, outcome: Outcome) -> bool:
-        if math.isfinite(outcome.ret) and math.isfinite(outcome.success):
-            return True
-        if self._ignored == 0:
-            warnings.warn(
-                f"{type(self).__name__} ignores outcomes that are not finite (lesson {outcome.lesson_id}: "
-                f"return {outcome.ret}, success {outcome.success})",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        self._ignored += 1
-        return False
-
     def state_dict(self) -> State:
         """Return everything that decides what the teacher does next."""
         return {
@@ -214,7 +219,7 @@ class TaskTeacher(ABC):
             "issued_ids": np.array(list(self._issued), dtype=np.int64),
             "issued_tasks": np.array(list(self._issued.values())).reshape(-1, self.dimension),
             "scale": self.scale.state_dict(),
-            "own": {name: _saved(getattr(self, name)) for name in self.state_names},
+            "own": {name: saved(getattr(self, name)) for name in self.state_names},
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -239,10 +244,11 @@ class TaskTeacher(ABC):
             if hasattr(current, "load_state_dict"):
                 current.load_state_dict(state["own"][name])
             else:
-                setattr(self, name, _saved(state["own"][name]))
+                setattr(self, name, saved(state["own"][name]))
 
 
-def _saved(value: Any) -> Any:
+def saved(value: Any) -> Any:
+    """Return the state of an object that has one, else a copy of a plain value."""
     if hasattr(value, "state_dict"):
         return value.state_dict()
     return copy.deepcopy(value)

@@ -12,14 +12,12 @@ A teacher of snapshots subclasses `SnapshotTeacher`, names its state in `state_n
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,7 +26,7 @@ from rlteach.lesson import Lesson, Outcome, Start
 from rlteach.protocols import Snapshot, State
 from rlteach.snapshots.encoding import decode, encode
 from rlteach.snapshots.store import Record, SnapshotStore
-from rlteach.teachers.base import MAX_ISSUED
+from rlteach.teachers.base import MAX_ISSUED, OnlyFinite, saved
 
 ORDINARY = -1
 """The place that stands for the ordinary reset; its lessons have no start."""
@@ -40,7 +38,7 @@ SLACK = 1e-6
 """Share of a return that may be lost to rounding (rewards pass through float32) and still count as reached."""
 
 
-class StartTeacher(ABC):
+class StartTeacher(OnlyFinite, ABC):
     """Base of teachers that choose where episodes start: keeps issued lessons, the generator, steps seen and state.
 
     Outcomes are learned from in the order in which lessons were issued, not in which they ended. Side by side, a
@@ -65,7 +63,6 @@ class StartTeacher(ABC):
         self._issued: dict[int, int] = {}
         self._waiting: dict[int, Outcome] = {}
         self._next_id = 0
-        self._ignored = 0
 
     @abstractmethod
     def _choose(self, n: int) -> tuple[Sequence[int], Sequence[str]]:
@@ -120,19 +117,6 @@ class StartTeacher(ABC):
         if kept:
             self._learn(places, kept)
 
-    def _usable(self, outcome: Outcome) -> bool:
-        if math.isfinite(outcome.ret) and math.isfinite(outcome.success):
-            return True
-        if self._ignored == 0:
-            warnings.warn(
-                f"{type(self).__name__} ignores outcomes that are not finite (lesson {outcome.lesson_id}: "
-                f"return {outcome.ret}, success {outcome.success})",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        self._ignored += 1
-        return False
-
     def _identity(self) -> State:
         """Return what a saved state must have in common with this teacher."""
         return {"schema": 1, "teacher": type(self).__name__}
@@ -148,7 +132,7 @@ class StartTeacher(ABC):
             "waiting": [
                 {**dataclasses.asdict(outcome), "signals": dict(outcome.signals)} for outcome in self._waiting.values()
             ],
-            "own": {name: _saved(getattr(self, name)) for name in self.state_names},
+            "own": {name: saved(getattr(self, name)) for name in self.state_names},
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -173,7 +157,7 @@ class StartTeacher(ABC):
             if hasattr(current, "load_state_dict"):
                 current.load_state_dict(state["own"][name])
             else:
-                setattr(self, name, _saved(state["own"][name]))
+                setattr(self, name, saved(state["own"][name]))
 
 
 class SnapshotTeacher(StartTeacher):
@@ -275,10 +259,6 @@ class SnapshotPool:
         self.rows = dict(zip(numbers, np.asarray(state["rows"]).tolist(), strict=True))
         pieces = [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         self._payloads = dict(zip(numbers, pieces, strict=True))
-
-
-def _saved(value: Any) -> Any:
-    return value.state_dict() if hasattr(value, "state_dict") else copy.deepcopy(value)
 
 
 def reached(outcome: Outcome, record: Record) -> bool:
