@@ -54,7 +54,7 @@ SCHEMA = 1
 EVAL_COLUMNS = ("step", "set", "policy", "index", "ret", "success", "length")
 BATCH_EVALUATION_ENVS = 512
 
-OFFERED = ("return_range", "oracle_window")
+OFFERED = ("return_range", "oracle_window", "edit_task")
 """Hyperparameters that a teacher gets from the environment, when it takes them and the environment offers them."""
 
 

@@ -145,7 +145,7 @@ class TaskTeacher(OnlyFinite, ABC):
     needs: frozenset[str] = frozenset()
     fields: ClassVar[frozenset[str]] = frozenset({"task"})
     """The parts of a lesson that this kind of teacher fills."""
-    wants_rollouts: ClassVar[bool] = False
+    wants_rollouts: bool = False
     """Whether it plays tasks with the current learner itself, through `rollouts`."""
     tied_to_space: ClassVar[bool] = False
     """Whether its hyperparameters mean something in their own task space only, so that no other can check them."""

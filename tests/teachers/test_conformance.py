@@ -25,6 +25,27 @@ SMALL = {
     "covar_gmm": {"fit_every": 60, "max_components": 3},
     "frontier": {"warm_up": 60, "refit_every": 60, "candidates": 128, "trees": 3, "window": 120},
     "success_guided": {"candidates": 32},
+    "riac": {"region_size": 20, "max_regions": 9},
+    "adr": {"step": 0.2, "queue": 3, "widen_at": 0.5},
+    "annealing": {"steps": 2000},
+    "expanding_box": {"over": 5},
+    "exp3s": {"candidates": 16},
+    "learning_progress": {"candidates": 16},
+    "omni": {"candidates": 16},
+    "vds": {
+        "hidden": 8,
+        "members": 3,
+        "candidates": 64,
+        "memory": 200,
+        "train_every": 20,
+        "batch": 8,
+        "warm_up": 40,
+    },
+    "plr": {"capacity": 32},
+    "robust_plr": {"capacity": 32},
+    "accel": {"capacity": 32},
+    "traced": {"capacity": 32},
+    "ncc": {"capacity": 16, "update_every": 4},
 }
 """Smaller than by default, so that a short session reaches several fits and fills every buffer."""
 
@@ -33,11 +54,38 @@ TINY = {
     "covar_gmm": {"fit_every": 8, "max_components": 3},
     "frontier": {"warm_up": 10, "refit_every": 8, "candidates": 16, "trees": 2, "window": 20, "min_leaf": 1},
     "success_guided": {"candidates": 16, "refresh_every": 3},
+    "riac": {"region_size": 6, "max_regions": 7, "split_attempts": 5},
+    "adr": {"queue": 2, "step": 0.3},
+    "annealing": {"steps": 20},
+    "expanding_box": {"over": 3},
+    "exp3s": {"candidates": 8},
+    "learning_progress": {"candidates": 8, "refresh_every": 3},
+    "omni": {"candidates": 8, "refresh_every": 3},
+    "vds": {
+        "hidden": 4,
+        "members": 2,
+        "candidates": 16,
+        "memory": 20,
+        "train_every": 4,
+        "batch": 4,
+        "warm_up": 6,
+        "refresh_every": 5,
+    },
+    "plr": {"capacity": 8},
+    "robust_plr": {"capacity": 8, "rollout_batch": 2},
+    "accel": {"capacity": 8, "rollout_batch": 2},
+    "traced": {"capacity": 8, "rollout_batch": 2},
+    "sfl": {"refresh_every": 5, "candidates": 6, "keep": 3},
+    "ncc": {"capacity": 4, "update_every": 3},
 }
 
 
 def window_of(space, progress, rng):
     return space.from_unit((0.1 + 0.9 * progress) * rng.random(space.dimension))
+
+
+def few_mastered(task, mastered):
+    return len(mastered) < 3
 
 
 def make(space, *, seed, name, **hyperparameters):
@@ -49,6 +97,11 @@ def make(space, *, seed, name, **hyperparameters):
         hyperparameters["lessons"] = [space.to_mapping(task) for task in space.test_set(100, seed=0)]
     elif name == "listed":
         hyperparameters["tasks"] = space.test_set(100, seed=0)
+    elif name in ("annealing", "expanding_box"):
+        for key, place in (("start_low", 0.3), ("start_high", 0.5)):
+            hyperparameters[key] = space.to_mapping(space.from_unit(np.full(space.dimension, place)))
+    elif name == "omni":
+        hyperparameters["interesting"] = few_mastered
     return make_teacher(name, space, seed=seed, **hyperparameters)
 
 
