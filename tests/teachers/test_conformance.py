@@ -46,6 +46,11 @@ SMALL = {
     "accel": {"capacity": 32},
     "traced": {"capacity": 32},
     "ncc": {"capacity": 16, "update_every": 4},
+    "spdl": {"update_every": 40},
+    "currot": {"particles": 20, "candidates": 4, "update_every": 20},
+    "gradient": {"particles": 32, "window": 20},
+    "goal_gan": {"update_every": 20, "iterations": 4, "hidden": 8, "memory": 20},
+    "setter_solver": {"warm_up": 40, "train_every": 20, "window": 100, "hidden": 8, "blocks": 2},
 }
 """Smaller than by default, so that a short session reaches several fits and fills every buffer."""
 
@@ -77,6 +82,11 @@ TINY = {
     "traced": {"capacity": 8, "rollout_batch": 2},
     "sfl": {"refresh_every": 5, "candidates": 6, "keep": 3},
     "ncc": {"capacity": 4, "update_every": 3},
+    "spdl": {"update_every": 8},
+    "currot": {"particles": 8, "candidates": 3, "update_every": 5},
+    "gradient": {"particles": 8, "window": 5},
+    "goal_gan": {"update_every": 4, "iterations": 2, "hidden": 4, "memory": 5},
+    "setter_solver": {"warm_up": 8, "train_every": 8, "window": 20, "hidden": 4, "blocks": 2},
 }
 
 
