@@ -720,7 +720,8 @@ class TeacherCallback(BaseCallback):
         teacher: The teacher that was attached.
 
     Signals, each an array over the steps of the episode: `values` (critic), `advantages` (GAE), `td_errors`
-    (r + gamma V' - V); and `initial_value`, a number. They need an on-policy learner.
+    (r + gamma V' - V), and where they are asked for `observations` (as the learner sees them, where that is an array)
+    and `actions`; and `initial_value`, a number. They need an on-policy learner.
     """
 
     def __init__(self, teacher: Teacher) -> None:
@@ -754,7 +755,11 @@ class TeacherCallback(BaseCallback):
         episode_ends = np.concatenate([buffer.episode_starts[1:], self.locals["dones"][None]])
         next_values = np.concatenate([buffer.values[1:], last_values])
         td_errors = td_error(buffer.rewards, buffer.values, next_values, episode_ends, self.model.gamma)
-        self._venv.deliver_signals({"values": buffer.values, "advantages": buffer.advantages, "td_errors": td_errors})
+        signals = {"values": buffer.values, "advantages": buffer.advantages, "td_errors": td_errors}
+        for name in ("observations", "actions"):
+            if name in self.teacher.needs and isinstance(getattr(buffer, name), np.ndarray):
+                signals[name] = getattr(buffer, name)
+        self._venv.deliver_signals(signals)
 
 
 def td_error(

@@ -216,7 +216,7 @@ def test_shaping_changes_the_reward_but_not_the_return(echo: str) -> None:
 
 
 class Needy(Remembering):
-    needs = frozenset({"values", "td_errors", "initial_value"})
+    needs = frozenset({"values", "td_errors", "initial_value", "observations", "actions"})
 
 
 def test_a_teacher_with_needs_gets_the_signals_of_whole_episodes_in_order(echo: str) -> None:
@@ -231,6 +231,8 @@ def test_a_teacher_with_needs_gets_the_signals_of_whole_episodes_in_order(echo: 
         states = np.array([[task["a"], task["k"], t] for t in range(outcome.length)], dtype=np.float32)
         with torch.no_grad():
             values = model.policy.predict_values(torch.from_numpy(states)).numpy()[:, 0]
+        assert np.array_equal(outcome.signals["observations"], states)
+        assert outcome.signals["actions"].shape == (outcome.length, 1)
         assert np.allclose(outcome.signals["values"], values, atol=1e-5)
         assert outcome.signals["initial_value"] == pytest.approx(values[0], abs=1e-5)
         inner = float(task["a"]) + model.gamma * values[1:] - values[:-1]

@@ -19,6 +19,7 @@ from rlteach.protocols import State
 from rlteach.teachers.fixed_tasks import FixedTasks
 
 CRITICS = frozenset({"values", "advantages", "td_errors", "initial_value"})
+PLAYED = frozenset({"observations", "actions"})
 
 
 class Rollouts:
@@ -62,7 +63,8 @@ class Rollouts:
         Args:
             tasks: Elements of the task space.
             repeats: Episodes of each.
-            signals: What goes into `Outcome.signals`: `values`, `advantages`, `td_errors`, `initial_value`.
+            signals: What goes into `Outcome.signals`: `values`, `advantages`, `td_errors` and `initial_value`;
+                `observations` (what the learner saw, where that is an array) and `actions`.
 
         Raises:
             UserError: When the learner has no critic for the signals.
@@ -79,10 +81,9 @@ class Rollouts:
         teacher = FixedTasks([task for task in tasks for _ in range(repeats)])
         with own_randomness((self.seed + self.calls) % 2**31):
             self._venv.seed((self.seed + self.calls) % 2**31)
-            outcomes = self._play(teacher, bool(signals & CRITICS))
-        return outcomes
+            return self._play(teacher, signals)
 
-    def _play(self, teacher: FixedTasks, with_values: bool) -> list[Outcome]:
+    def _play(self, teacher: FixedTasks, signals: frozenset[str]) -> list[Outcome]:
         assert self._venv is not None
         taught = attach(self._venv, teacher, gamma=self.gamma, success_threshold=self.success_threshold)
         n = taught.num_envs
@@ -92,19 +93,21 @@ class Rollouts:
         ids = list(range(n))
         issued = n
         while not teacher.done:
-            values = self._values(seen) if with_values else None
+            columns = {"values": self._values(seen)} if signals & CRITICS else {}
+            if "observations" in signals and isinstance(seen, np.ndarray):
+                columns["observations"] = seen
             actions, state = self.model.predict(seen, state=state, episode_start=starts, deterministic=False)
+            if "actions" in signals:
+                columns["actions"] = actions
             observation, rewards, starts, infos = taught.step(actions)
             self.steps += n
             seen = self._seen(observation)
-            if values is not None:
-                rows.add(values, self._scaled(rewards))
+            rows.add({**columns, "rewards": self._scaled(rewards)})
             for index in np.flatnonzero(starts).tolist():
-                if values is not None:
-                    told[ids[index]] = self._signals(*rows.take(index), infos[index])
+                told[ids[index]] = self._signals(rows.take(index), infos[index], signals)
                 ids[index], issued = issued, issued + 1
         found = [outcome for outcome in teacher.outcomes if outcome is not None]
-        return [with_signals(o, dict(told[o.lesson_id])) for o in found] if with_values else found
+        return [with_signals(outcome, dict(told[outcome.lesson_id])) for outcome in found]
 
     def _seen(self, observation: Any) -> Any:
         seen = observation if self.view is None else self.view(observation)
@@ -121,8 +124,14 @@ class Rollouts:
             values: np.ndarray = self.model.policy.predict_values(tensor).cpu().numpy().ravel()
         return values
 
-    def _signals(self, values: np.ndarray, rewards: np.ndarray, info: dict[str, Any]) -> dict[str, np.ndarray]:
-        rewards = rewards.copy()
+    def _signals(
+        self, played: dict[str, np.ndarray], info: dict[str, Any], signals: frozenset[str]
+    ) -> dict[str, np.ndarray]:
+        """Return the signals of one episode from what was played in it, all (steps, ...)."""
+        told = {name: values for name, values in played.items() if name in PLAYED}
+        if not signals & CRITICS:
+            return told
+        values, rewards = played["values"], played["rewards"]
         if info.get("TimeLimit.truncated", False):
             rewards[-1] += self.gamma * self._last_value(info["terminal_observation"])
         ended = np.zeros((len(values), 1), dtype=bool)
@@ -133,7 +142,7 @@ class Rollouts:
         )
         following = np.concatenate([column[1:], nothing[None]])
         errors = td_error(rewards[:, None], column, following, ended.astype(np.float32), self.gamma)
-        return {"values": values, "advantages": advantages[:, 0], "td_errors": errors[:, 0]}
+        return {**told, "values": values, "advantages": advantages[:, 0], "td_errors": errors[:, 0]}
 
     def _last_value(self, observation: Any) -> float:
         rows = (
@@ -153,16 +162,15 @@ class Rollouts:
 
 
 class _Rows:
-    """Values and rewards of the episodes in play, one list for each environment."""
+    """What the episodes in play have brought so far, one list of steps for each environment."""
 
     def __init__(self, n: int) -> None:
-        self._steps: list[list[tuple[float, float]]] = [[] for _ in range(n)]
+        self._steps: list[list[dict[str, np.ndarray]]] = [[] for _ in range(n)]
 
-    def add(self, values: np.ndarray, rewards: np.ndarray) -> None:
-        for row, value, reward in zip(self._steps, values.tolist(), rewards.tolist(), strict=True):
-            row.append((value, reward))
+    def add(self, columns: dict[str, np.ndarray]) -> None:
+        for index, row in enumerate(self._steps):
+            row.append({name: values[index] for name, values in columns.items()})
 
-    def take(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def take(self, index: int) -> dict[str, np.ndarray]:
         taken, self._steps[index] = self._steps[index], []
-        values, rewards = np.array(taken, dtype=np.float32).T
-        return values, rewards
+        return {name: np.stack([step[name] for step in taken]) for name in taken[0]}

@@ -60,6 +60,18 @@ def test_outcomes_come_in_the_order_of_tasks_and_repeats_with_true_signals(norma
         assert inner == pytest.approx(0.0, abs=1e-4)  # nothing is earned on the way
 
 
+def test_what_was_seen_and_done_is_told_where_asked_for():
+    play = rollouts()
+    (outcome,) = play([np.array([8.5, 2.5])], signals=frozenset({"observations", "actions"}))
+    seen, done = outcome.signals["observations"], outcome.signals["actions"]
+    assert seen.shape == (30, 4) and done.shape == (30, 2) and set(outcome.signals) == {"observations", "actions"}
+    env = play._make_venv().batch_env
+    moved = (seen[1:, :2] - seen[:-1, :2]) * env._scale
+    wanted = 0.25 * np.clip(done[:-1], -1, 1)
+    free = np.abs(moved) > 1e-6
+    assert free.any() and np.allclose(moved[free], wanted[free], atol=1e-4)
+
+
 def test_nothing_that_is_learned_changes():
     play = rollouts()
     weights = [p.clone() for p in play.model.policy.parameters()]
