@@ -124,9 +124,10 @@ def test_the_serpentine_has_23_cells_and_the_stated_share_of_feasible_goals(scal
     assert 100 * share == pytest.approx(percent, abs=2.5)
 
 
-def test_the_test_sets_hold_441_feasible_goals_and_200_of_the_box() -> None:
+def test_the_test_sets_hold_441_feasible_goals_200_of_the_box_and_the_far_end() -> None:
     env = GoalMazeBatch(1)
-    assert list(env.test_sets) == ["feasible", "box"]
+    assert list(env.test_sets) == ["feasible", "box", "far"]
+    assert {tuple(goal) for goal in env.test_sets["far"]} == {tuple(np.array(env.cells[-1]) + 0.5)}
     goals = np.array(env.test_sets["feasible"])
     assert goals.shape == (441, 2) and len(np.unique(goals, axis=0)) == 441
     assert all(env.is_feasible(goal) for goal in goals)
@@ -230,3 +231,30 @@ def test_position_features_are_gaussians_at_the_middle_of_every_cell() -> None:
     position = env._batch._positions  # type: ignore[attr-defined]
     assert observation.shape == (4 + 63,)
     assert observation[4:] == pytest.approx(position_features(position, 9, 7)[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["spout", "serpentine", "corridor-18"])
+def test_the_demonstration_goes_straight_to_goals_that_can_be_reached_and_nowhere_else(layout: str) -> None:
+    env = GoalMaze(layout=layout, horizon=300)
+    batch = GoalMazeBatch(1, layout=layout)
+    lengths = path_lengths(batch.free, batch.start)
+    for goal in [*batch.test_sets["feasible"][::40], batch.test_sets["far"][0]]:
+        observation, _ = env.reset(seed=0, options={"task": goal})
+        steps, reached = 0, False
+        while not reached and steps < 300:
+            observation, _, reached, _, _ = env.step(env.demonstrate(observation))
+            steps += 1
+        assert reached and steps <= 4 * lengths[int(goal[0]), int(goal[1])] + 4
+    outside = np.asarray(batch.task_space.low) + 0.01  # type: ignore[attr-defined]
+    observation, _ = env.reset(seed=0, options={"task": outside})
+    assert not env.demonstrate(observation).any()
+
+
+def test_a_goal_can_be_moved_in_the_middle_of_an_episode() -> None:
+    env = GoalMaze(layout="corridor-12")
+    env.reset(seed=0, options={"task": np.array([5.0, 5.0])})
+    before, *_ = env.step(np.array([1.0, 0.0], dtype=np.float32))
+    after, _ = env.set_task(np.array([1.5, 1.5]))
+    assert np.array_equal(before[:2], after[:2]) and not np.array_equal(before[2:], after[2:])
+    with pytest.raises(ValueError, match="outside"):
+        env.set_task(np.array([500.0, 0.0]))
