@@ -65,10 +65,10 @@ class Starts:
 
     def spent(self) -> dict[str, float]:
         """Return the environment steps of others than the learner, by role."""
-        spent = {"steps_expert": float(getattr(self._expert, "steps", 0))}
-        if self._store is not None:
-            spent["steps_collection"] = float(self._store.costs.get("collection", 0))
-            spent["steps_expert"] = float(self._store.costs.get("expert", 0))
+        if self._store is None:  # an expert that guides
+            spent = {"steps_expert": float(getattr(self._expert, "steps", 0))}
+        else:
+            spent = {f"steps_{role}": float(self._store.costs.get(role, 0)) for role in ("expert", "collection")}
         if self._explorer is not None:
             spent["steps_teacher"] = float(getattr(self.teacher, "explored", self._explorer.steps))
         return spent

@@ -58,7 +58,6 @@ class RobustPLR(PLR):
     state_names: ClassVar[tuple[str, ...]] = ("buffer", "_owed")
     origin: ClassVar[str] = "robust_plr"
     wants_rollouts = True
-    rollouts: Rollouts | None = None
 
     def __init__(
         self,

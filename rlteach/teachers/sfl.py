@@ -60,7 +60,6 @@ class SFL(TaskTeacher):
 
     state_names: ClassVar[tuple[str, ...]] = ("_kept", "_since_refresh")
     wants_rollouts = True
-    rollouts: Rollouts | None = None
 
     def __init__(
         self,
