@@ -246,6 +246,7 @@ class BatchVecEnv(VecEnv):
         self._tasks = None if self.task_space is None else TaskSpace.of(self.task_space, env.unwrapped)
         self._waits_for_lessons = False
         self._steps_left = np.full(env.num_envs, NO_LIMIT)
+        self._counts_down = False  # until the first limited episode: it would cost every step of those who never limit
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def arm(self) -> None:
@@ -276,7 +277,8 @@ class BatchVecEnv(VecEnv):
             for index, steps in played.items():
                 split[index][ROLLED_IN] = steps
             for index, start in starts.items():
-                self._steps_left[index] = NO_LIMIT if start.limit is None else start.limit
+                if start.limit is not None:
+                    self._steps_left[index], self._counts_down = start.limit, True
         return _as_sb3(observation), {index: split[index] for index in briefs}
 
     def _restore(self, starts: Mapping[int, Start], options: Mapping[str, Any], observation: Any) -> Any:
@@ -323,8 +325,9 @@ class BatchVecEnv(VecEnv):
         """Step all environments; unless lessons are awaited, finished ones are reset."""
         observation, rewards, terminations, truncations, vector_infos = self.batch_env.step(self._actions)
         observation = _as_sb3(observation)
-        self._steps_left -= 1
-        truncations = truncations | ((self._steps_left <= 0) & ~terminations)
+        if self._counts_down:
+            self._steps_left -= 1
+            truncations = truncations | ((self._steps_left <= 0) & ~terminations)
         dones = terminations | truncations
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if dones.any():
@@ -349,6 +352,7 @@ class BatchVecEnv(VecEnv):
         """Continue from `get_episode_states`."""
         environments.capability(self.batch_env, "set_snapshot")(state["snapshot"])
         self._steps_left = np.array(state["steps_left"])
+        self._counts_down = bool((self._steps_left < NO_LIMIT).any())
 
     def _take_seeds(self) -> Any:
         seeds = list(self._seeds)
