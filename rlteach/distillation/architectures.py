@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from rlteach.distillation.actions import ActionSpace
 from rlteach.distillation.layers import ACTIVATIONS, WIDEST, on_meta, one_of, perceptron, whole, widths
-from rlteach.distillation.memory import Window, between_starts
+from rlteach.distillation.memory import Window
+from rlteach.distillation.recurrent import gru, lstm
 from rlteach.distillation.student import Student
 from rlteach.errors import InvalidValue
 
@@ -172,11 +173,8 @@ class GRU(Student):
 
     def sequence(self, observations: Tensor, starts: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Student.sequence`."""
-        return between_starts(self._run, self.embed(self._normalised(observations, 2)), starts, state, self.initial)
-
-    def _run(self, rows: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, after = self.memory(rows, state[None].contiguous())
-        return outputs, after[0]
+        rows = self.embed(self._normalised(observations, 2))
+        return gru(rows, starts, state, self.initial, self.memory.all_weights[0])
 
 
 class LSTM(Student):
@@ -240,12 +238,8 @@ class LSTM(Student):
 
     def sequence(self, observations: Tensor, starts: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Student.sequence`."""
-        return between_starts(self._run, self.embed(self._normalised(observations, 2)), starts, state, self.initial)
-
-    def _run(self, rows: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        hidden, cell = (part[None].contiguous() for part in state.chunk(2, dim=1))
-        outputs, (hidden, cell) = self.memory(rows, (hidden, cell))
-        return outputs, torch.cat([hidden[0], cell[0]], dim=1)
+        rows = self.embed(self._normalised(observations, 2))
+        return lstm(rows, starts, state, self.initial, self.memory.all_weights[0])
 
 
 class Attention(nn.Module):
