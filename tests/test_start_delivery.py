@@ -264,7 +264,7 @@ def test_an_environment_that_cannot_be_restored_is_refused_before_anything_is_pl
     with pytest.raises(UserError, match="LessonEnv"):
         rlteach.attach(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), Starts([None]))
     with pytest.raises(MissingCapability, match="set_task"):
-        rlteach.attach(rlteach.make_vec_env("rlteach/WindGain-v0", 1), Starts([None], task=np.zeros(2)))
+        rlteach.attach(rlteach.make_vec_env("rlteach/StumpTracks-v0", 1), Starts([None], task=np.zeros(2)))
 
 
 def test_a_row_takes_the_snapshot_of_a_single_environment_only():

@@ -155,6 +155,15 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
             infos = {"is_success": successes & finished, "_is_success": finished}
         return self._observe(), rewards, terminations, truncations, infos
 
+    def set_task(self, task: Any, mask: NDArray[np.bool_] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Change the tasks of the masked rows (all, without a mask) in the middle of their episodes.
+
+        What a task decides in every step changes at once; what it decides at an episode's start stays as it is.
+        """
+        rows = np.flatnonzero(np.ones(self.num_envs, dtype=bool) if mask is None else mask)
+        self._tasks[rows] = self._read_tasks(task, rows)
+        return self._observe(), {}
+
     def get_snapshot(self) -> dict[str, Any]:
         """Return the whole state of the batch, generators included: arrays, and the generators as JSON."""
         arrays = {name: getattr(self, name).copy() for name in (*self.state_names, "_tasks", "_clock", "_playing")}
@@ -238,6 +247,11 @@ class SingleEnv(gym.Env[Any, Any]):
         observations, rewards, terminations, truncations, infos = self._batch.step(np.asarray(action)[None])
         info = {"is_success": bool(infos["is_success"][0])} if infos else {}
         return _first(observations), float(rewards[0]), bool(terminations[0]), bool(truncations[0]), info
+
+    def set_task(self, task: Any) -> tuple[Any, dict[str, Any]]:
+        """Change the task in the middle of an episode; see `BatchEnv.set_task`."""
+        observations, infos = self._batch.set_task(_one_row(self.task_space, task))
+        return _first(observations), infos
 
     def render(self) -> Any:
         """Return a picture (height, width, 3), where the environment draws one."""

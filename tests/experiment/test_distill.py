@@ -1,5 +1,6 @@
 """Distillation in one call and on the command line: an expert in, a run directory with a student out."""
 
+import csv
 import json
 import sys
 
@@ -115,6 +116,21 @@ def test_a_student_distils_under_a_curriculum(tmp_path, expert):
     result = rlteach.distill(expert=expert, teacher="frontier", budget=12_800, out=tmp_path / "r", quiet=True)
     text = (result.directory / "lessons.csv").read_text()
     assert "frontier" in text and text.count("\n") > 200
+
+
+@pytest.mark.parametrize("method", ["dagger", "advisor"])
+def test_a_student_distils_while_a_start_teacher_chooses_where_its_episodes_begin(tmp_path, expert, method):
+    starts = {"name": "uniform_starts", "policy": "random", "episodes": 4, "every": 10, "kwargs": {"share": 0.7}}
+    result = rlteach.distill(
+        expert=expert, method=method, budget=6_400, out=tmp_path / "r", quiet=True, overrides={"starts": starts}
+    )
+    with (result.directory / "lessons.csv").open() as file:
+        lessons = list(csv.DictReader(file))
+    late = [row for row in lessons if row["origin"].endswith("uniform_starts") and int(row["length"]) < 40]
+    assert len(late) > 0.4 * len(lessons)  # the episode goes on where it was recorded, so it is shorter
+    last = json.loads((result.directory / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["labels"] == last["steps_learner"] and last["steps_expert"] == 4096 and last["steps_collection"] == 160
+    assert last["metrics"]["length/uniform/det"] > 38  # judged from the ordinary reset
 
 
 @pytest.mark.parametrize(("method", "student"), [("dagger", "gru"), ("advisor", "stack")])
