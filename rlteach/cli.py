@@ -498,7 +498,8 @@ def _run_benchmark(benchmark: Benchmark, options: Bench, script: Path) -> int:
     seeds = profile.seeds if options.seeds is None else options.seeds
     if seeds < 1:
         raise InvalidValue(f"seeds = {seeds} must be at least 1")
-    profile = replace(profile, arms=options.arms or profile.arms, seeds=seeds)
+    more_seeds = profile.more_seeds if options.seeds is None else {}
+    profile = replace(profile, arms=options.arms or profile.arms, seeds=seeds, more_seeds=more_seeds)
     cells = bench.tuning_cells(benchmark) if options.tune else bench.cells_of(benchmark, profile)
     home = script.parent / "results" if profile.publish or options.tune else Path("runs")
     name = f"{benchmark.name}_tuning" if options.tune else benchmark.name

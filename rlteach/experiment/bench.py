@@ -89,6 +89,7 @@ class Profile:
         seeds: Seeds 0 to seeds - 1.
         overrides: Settings laid over the base, e.g. `{"evaluation.every": 1000}`.
         arms: Labels to run; all when empty.
+        more_seeds: Number of seeds of arms that get more than the others, by label.
         publish: Whether results belong into the committed results directory by default.
     """
 
@@ -96,6 +97,7 @@ class Profile:
     seeds: int
     overrides: Mapping[str, Any] = field(default_factory=dict)
     arms: tuple[str, ...] = ()
+    more_seeds: Mapping[str, int] = field(default_factory=dict)
     publish: bool = False
 
 
@@ -180,7 +182,7 @@ def cells_of(benchmark: Benchmark, profile: Profile) -> list[Cell]:
     played = [arm for arm in benchmark.arms if not profile.arms or arm.label in profile.arms]
     labels = {arm.label for arm in played}
     for arm in _in_order(played):
-        for seed in range(profile.seeds):
+        for seed in range(max(profile.seeds, profile.more_seeds.get(arm.label, 0))):
             sources = {label: run_ids.get((label, seed), "") for label in arm.sources}
             if faults and any(label in labels and not run_id for label, run_id in sources.items()):
                 continue  # the fault is its source's

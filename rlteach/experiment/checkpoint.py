@@ -99,8 +99,8 @@ def capture(model: Any, venv: VecEnv) -> State:
     normalizer = unwrap_vec_normalize(venv)
     return {
         "randomness": global_randomness(),
-        "learner": _learner_state(model),
-        "normalizer": None if normalizer is None else _normalizer_state(normalizer),
+        "learner": learner_state(model),
+        "normalizer": None if normalizer is None else normalizer_state(normalizer),
         "delivery": lesson_venv.state_dict(),
         "environments": environment_states(lesson_venv.venv),
         "teacher": lesson_venv.teacher.state_dict(),
@@ -120,8 +120,8 @@ def restore(model: Any, venv: VecEnv, state: State, *, seed: int) -> None:
     lesson_venv.teacher.load_state_dict(state["teacher"])
     normalizer = unwrap_vec_normalize(venv)
     if normalizer is not None:
-        _restore_normalizer(normalizer, state["normalizer"])
-    _restore_learner(model, state["learner"])
+        restore_normalizer(normalizer, state["normalizer"])
+    restore_learner(model, state["learner"])
     if state["environments"] is not None:
         restore_environments(lesson_venv.venv, state["environments"])
         lesson_venv.load_state_dict(state["delivery"])
@@ -155,7 +155,8 @@ def restore_environments(venv: VecEnv, states: Any) -> None:
             venv.env_method("set_episode_state", state, indices=[index])
 
 
-def _learner_state(model: Any) -> State:
+def learner_state(model: Any) -> State:
+    """Return the state of a learner with its optimiser and replay buffer: call it between two rollouts."""
     if hasattr(model, "state_dict"):
         own: State = {"own": model.state_dict(), "last_obs": to_arrays(model._last_obs)}
         return own
@@ -174,7 +175,8 @@ def _learner_state(model: Any) -> State:
     }
 
 
-def _restore_learner(model: Any, state: State) -> None:
+def restore_learner(model: Any, state: State) -> None:
+    """Put a freshly built learner into a state that `learner_state` returned."""
     if "own" in state:
         model.load_state_dict(state["own"])
         model._last_obs = state["last_obs"]
@@ -229,7 +231,8 @@ def normalizer_statistics(normalizer: VecNormalize) -> State:
     }
 
 
-def _normalizer_state(normalizer: VecNormalize) -> State:
+def normalizer_state(normalizer: VecNormalize) -> State:
+    """Return everything that a `VecNormalize` goes on with."""
     return {
         **normalizer_statistics(normalizer),
         "returns": normalizer.returns.copy(),
@@ -238,7 +241,8 @@ def _normalizer_state(normalizer: VecNormalize) -> State:
     }
 
 
-def _restore_normalizer(normalizer: VecNormalize, state: State) -> None:
+def restore_normalizer(normalizer: VecNormalize, state: State) -> None:
+    """Put a `VecNormalize` into a state that `normalizer_state` returned."""
     observation = normalizer.obs_rms if normalizer.norm_obs else None
     many = observation if isinstance(observation, dict) else {"": observation}
     for key, parts in state["observations"].items():

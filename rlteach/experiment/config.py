@@ -27,7 +27,7 @@ from rlteach.learners import learner_faults
 from rlteach.teachers.base import teacher_faults
 
 SCHEMA = 1
-LATER = {"observations": "", "starts": None}
+LATER: dict[str, Any] = {"observations": "", "starts": None, "learner.resets": []}
 """Settings that came after the first results, and the value at which they leave a run's hash as it was."""
 
 
@@ -75,11 +75,19 @@ class StartsConfig(_Strict):
 
 
 class LearnerConfig(_Strict):
-    """The learner: any class with the Stable-Baselines3 API."""
+    """The learner: any class with the Stable-Baselines3 API.
+
+    Attributes:
+        name: A registered learner (`rlteach list learners`) or an import path.
+        policy: First argument of its constructor.
+        kwargs: Its other keyword arguments.
+        resets: Shares of the steps after which it loses what it has learned; see `rlteach.experiment.resets`.
+    """
 
     name: str = "stable_baselines3.PPO"
     policy: str = "MlpPolicy"
     kwargs: dict[str, Any] = Field(default_factory=dict)
+    resets: tuple[float, ...] = ()
 
 
 class NormalizeConfig(_Strict):
@@ -137,8 +145,11 @@ class RunConfig(_Strict):
 
     def digest(self) -> str:
         """Return the hash that identifies the run: configuration with seed, environment version, package version."""
+        stated = self.model_dump(mode="json")
+        for key, value in LATER.items():
+            stated = _without(stated, key, value)
         parts = {
-            "config": {k: v for k, v in self.model_dump(mode="json").items() if k not in LATER or v != LATER[k]},
+            "config": stated,
             "env": env_version(self.env.id),
             "package": rlteach.__version__,
         }
@@ -149,6 +160,14 @@ class RunConfig(_Strict):
         names = [self.teacher.name, *([self.starts.name] if self.starts is not None else [])]
         teachers = "-".join(name.rsplit(".", 1)[-1] for name in names)
         return f"{teachers}-s{self.seed}-{self.digest()}"
+
+
+def _without(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Return `data` without `key` (`a.b` reaches into mappings) where it holds `value`."""
+    head, _, rest = key.partition(".")
+    if rest:
+        return {**data, head: _without(data[head], rest, value)}
+    return {k: v for k, v in data.items() if k != head or v != value}
 
 
 def env_version(env_id: str) -> str:
@@ -270,6 +289,10 @@ def _name_faults(config: RunConfig) -> Sequence[str]:
 
         faults += start_faults(config.starts)
     learner = learner_faults(config.learner.name, config.learner.kwargs, config.learner.policy)
+    if not learner and config.learner.resets:
+        from rlteach.experiment.resets import reset_faults
+
+        faults += [f"learner.{fault}" for fault in reset_faults(config.learner.name, config.learner.resets)]
     faults += [f"learner: {fault}" for fault in learner]
     kwargs = config.learner.kwargs
     if not learner and _is_on_policy(config.learner.name):

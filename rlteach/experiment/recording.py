@@ -1,7 +1,13 @@
-"""Writing down what a teacher proposed and what became of it: `lessons.csv`."""
+"""Writing down what a teacher proposed and what became of it, and what it had in mind.
+
+`lessons.csv` has a row per finished lesson, `teacher.jsonl` the teacher's portrait (`TaskTeacher.portrait`) at each
+evaluation; a teacher without one leaves no such file.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +22,9 @@ from rlteach.task_space import TaskSpace
 
 COLUMNS = ("id", "step", "origin", "ret", "success", "length")
 
+MOST_ROWS = 300
+"""Rows of a shape of a portrait that are kept, evenly chosen."""
+
 
 class Recorded:
     """A teacher whose finished lessons are written to a table, in the order in which they finish.
@@ -23,7 +32,7 @@ class Recorded:
     Args:
         teacher: The teacher that decides.
         task_space: Names the task columns; None for an environment without tasks.
-        path: The CSV file.
+        path: The CSV file; portraits go into `teacher.jsonl` beside it.
     """
 
     def __init__(self, teacher: Teacher, task_space: TaskSpace | None, path: Path) -> None:
@@ -33,6 +42,7 @@ class Recorded:
         self.task_space = task_space
         names = [f"task/{name}" for name in task_space.names] if task_space is not None else []
         self.table = Table(path, [*COLUMNS, *names])
+        self.portraits = path.with_name("teacher.jsonl")
         self.episodes = 0
         self.steps = 0
         self.recent: deque[tuple[float, float]] = deque(maxlen=100)
@@ -66,8 +76,20 @@ class Recorded:
             self._out.pop(lesson_id, None)
         self.teacher.forget(ids)
 
+    def portray(self, step: int) -> None:
+        """Add what the teacher has in mind after `step` steps of the learner, where it has a portrait."""
+        portrait: dict[str, Any] = getattr(self.teacher, "portrait", dict)()
+        if portrait:
+            with self.portraits.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **{name: _short(rows) for name, rows in portrait.items()}}) + "\n")
+
+    def restart(self) -> None:
+        """Forget what an earlier, unfinished sitting without a checkpoint wrote."""
+        self.table.clear()
+        self.portraits.unlink(missing_ok=True)
+
     def state_dict(self) -> State:
-        """Return the teacher's state, the lessons that are out, and how long the table is."""
+        """Return the teacher's state, the lessons that are out, and how long the files are."""
         return {
             "teacher": self.teacher.state_dict(),
             "episodes": self.episodes,
@@ -77,6 +99,7 @@ class Recorded:
             "out_origins": [origin for origin, _ in self._out.values()],
             "out_tasks": np.array([vector for _, vector in self._out.values()], dtype=np.float64),
             "table": self.table.size(),
+            "portraits": self.portraits.stat().st_size if self.portraits.exists() else 0,
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -88,6 +111,15 @@ class Recorded:
         rows = zip(state["out_ids"], state["out_origins"], np.array(state["out_tasks"]).tolist(), strict=True)
         self._out = {int(lesson_id): (origin, vector) for lesson_id, origin, vector in rows}
         self.table.truncate(int(state["table"]))
+        if self.portraits.exists():
+            os.truncate(self.portraits, int(state.get("portraits", 0)))  # 0: saved before there were any
+
+
+def _short(rows: Any) -> Any:
+    """Return the rows of an array (k, ...), at most `MOST_ROWS` of them, as nested lists of four digits."""
+    array = np.asarray(rows, dtype=np.float64)
+    kept = array[np.linspace(0, len(array) - 1, min(len(array), MOST_ROWS)).round().astype(int)]
+    return np.array([float(f"{value:.4g}") for value in kept.ravel()]).reshape(kept.shape).tolist()
 
 
 def recorded_tasks(path: Path, task_space: TaskSpace) -> list[dict[str, Any]]:

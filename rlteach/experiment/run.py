@@ -4,8 +4,9 @@
     result = resume("runs/mine")
 
 A run directory holds `config.yaml`, `meta.json`, `task_space.json`, `lessons.csv` (what was proposed and what became of
-it), `evals.csv` (every test episode), `metrics.jsonl` (a line per evaluation), `checkpoints/`, `learner.zip` (as the
-learner's class saves it; `normalizer.json` beside it), and `DONE` or `FAILED`.
+it), `evals.csv` (every test episode), `metrics.jsonl` (a line per evaluation), `teacher.jsonl` (what the teacher had in
+mind at each evaluation, where it has a portrait), `checkpoints/`, `learner.zip` (as the learner's class saves it;
+`normalizer.json` beside it), and `DONE` or `FAILED`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ from rlteach.experiment.config import RunConfig, env_version
 from rlteach.experiment.evaluate import evaluate, metrics_of
 from rlteach.experiment.progress import Progress
 from rlteach.experiment.recording import Recorded, recorded_tasks
+from rlteach.experiment.resets import Resets
 from rlteach.experiment.rollouts import Rollouts
+from rlteach.experiment.second_student import SecondStudent, Student, check_second_student
 from rlteach.experiment.seeding import Seeds
 from rlteach.experiment.starts import Starts
 from rlteach.files import Table, read_json, write_atomically, write_json
@@ -220,6 +223,9 @@ class _Training:
         if self.task_space is not None:
             write_json(self.path / "task_space.json", self.task_space.describe())
         task_teacher: Any = teacher
+        self.second_student = None
+        if getattr(task_teacher, "wants_second_student", False):
+            self.second_student = task_teacher.second_student = self._second_student(type(teacher).__name__)
         self.starts = None
         if self.config.starts is not None:
             self.starts = self._start_teacher(self.config.starts.episodes, teacher, base)
@@ -227,19 +233,34 @@ class _Training:
         self.recorded = Recorded(teacher, self.task_space, self.path / "lessons.csv")
         self._open.append(self.recorded.table)
         base.seed(self.seeds.environments)
-        self.lesson_venv = self._attach(base, self.recorded)
         self.view = View.of(base, self.config.observations) if self.config.observations else None
-        seen = self.lesson_venv if self.view is None else ViewVecEnv(self.lesson_venv, self.view)
-        self.venv, self.normalizer = self._normalized(seen)
-        learner = self.config.learner
-        kwargs = with_expert_found(learner.kwargs, self.path.parent)
-        self.model = make_learner(
-            learner.name, self.venv, policy=learner.policy, kwargs=kwargs, seed=self.seeds.learner
-        )
+        student = self._student(base, self.recorded, self.seeds.learner)
+        self.model, self.venv = student.model, student.venv
+        self.lesson_venv, self.normalizer = student.lesson_venv, student.normalizer
         self.rollouts = None
         if getattr(task_teacher, "wants_rollouts", False):
             self.rollouts = task_teacher.rollouts = self._rollouts()
+        self.resets = Resets(self.config.learner.resets, self.config.steps, self.seeds.learner)
         self.judge = _Judge(self)
+
+    def _student(self, base: VecEnv, teacher: Teacher, seed: int) -> Student:
+        """Build a learner as configured on `base`, taught by `teacher`."""
+        lesson_venv = self._attach(base, teacher)
+        seen = lesson_venv if self.view is None else ViewVecEnv(lesson_venv, self.view)
+        venv, normalizer = self._normalized(seen)
+        learner = self.config.learner
+        kwargs = with_expert_found(learner.kwargs, self.path.parent)
+        model = make_learner(learner.name, venv, policy=learner.policy, kwargs=kwargs, seed=seed)
+        return Student(model, venv, lesson_venv, normalizer)
+
+    def _second_student(self, teacher: str) -> SecondStudent:
+        check_second_student(teacher, self.config.learner.name)
+        seeds = Seeds.of(self.seeds.rollouts)  # as different from the run's as those of another run
+        return SecondStudent(
+            lambda first: self._student(self._vec_env(self.config.env.n_envs), first, seeds.learner),
+            seed=seeds.rollouts,
+            steps=self.config.steps,
+        )
 
     def _rollouts(self) -> Rollouts:
         return Rollouts(
@@ -278,7 +299,7 @@ class _Training:
         """Train from the newest checkpoint, or from the beginning, to the end."""
         found = checkpoint.latest(self.path / "checkpoints")
         if found is None:
-            self.recorded.table.clear()
+            self.recorded.restart()
             self.judge.restart()
         else:
             self._continue_from(*found)
@@ -298,8 +319,11 @@ class _Training:
     def _continue_from(self, step: int, state: dict[str, Any]) -> None:
         checkpoint.restore(self.model, self.venv, state["training"], seed=(self.seeds.environments + step) % 2**31)
         self.judge.load_state_dict(state["judge"])
+        self.resets.done = int(state.get("resets", 0))
         if self.rollouts is not None:
             self.rollouts.load_state_dict(state["rollouts"])
+        if self.second_student is not None:
+            self.second_student.load_state_dict(state["second_student"])
         self._cpu_before = float(state["cpu_s"])
         meta = read_json(self.path / "meta.json")
         exact = checkpoint.is_exact(self.model, state["training"])
@@ -313,7 +337,9 @@ class _Training:
         state = {
             "training": checkpoint.capture(self.model, self.venv),
             "judge": self.judge.state_dict(),
+            "resets": self.resets.done,
             "rollouts": None if self.rollouts is None else self.rollouts.state_dict(),
+            "second_student": None if self.second_student is None else self.second_student.state_dict(),
             "cpu_s": self.cpu_s(),
         }
         checkpoint.save(self.path / "checkpoints", self.model.num_timesteps, state)
@@ -332,8 +358,9 @@ class _Training:
     def spent(self) -> dict[str, float]:
         """Return what the learner used besides its own steps: environment steps by other roles, labels."""
         spent = dict(self.model.budget()) if hasattr(self.model, "budget") else {}
-        if self.rollouts is not None:
-            spent["steps_teacher"] = float(self.rollouts.steps)
+        played = [part.steps for part in (self.rollouts, self.second_student) if part is not None]
+        if played:
+            spent["steps_teacher"] = float(sum(played))
         if self.starts is not None:
             spent |= {"steps_roll_in": float(self.lesson_venv.steps_rolled_in)}
             for role, steps in self.starts.spent().items():
@@ -499,6 +526,7 @@ class _Judge:
         }
         with self.lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        training.recorded.portray(step)
 
     def restart(self) -> None:
         """Forget what an earlier, unfinished sitting without a checkpoint wrote."""
@@ -541,6 +569,7 @@ class _RunCallback(BaseCallback):
         if step >= self._next_save:
             self.run.save()
             self._next_save = self._every * (step // self._every + 1)
+        self.run.resets.reset_if_due(self.model, step)
         self.run.show()
 
 

@@ -108,6 +108,10 @@ class SyntheticLearner:
         """Return the competence of each observation's skill, in [0, 1]."""
         return self._claim(self.graph.skill_of(np.asarray(observation))), state
 
+    def forget(self) -> None:
+        """Lose all competence."""
+        self.competence[:] = 0.0
+
     def state_dict(self) -> State:
         """Return everything that has been learned."""
         return {"competence": self.competence.copy(), "num_timesteps": self.num_timesteps}

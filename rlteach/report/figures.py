@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rlteach.errors import InvalidValue, MissingExtra
 from rlteach.report import stats
-from rlteach.report.results import Columns, Results
+from rlteach.report.results import SHAPES, Columns, Results
 from rlteach.report.tables import short_count
 
 if TYPE_CHECKING:
@@ -31,9 +31,15 @@ GREY = "#8a8a8a"
 DOTS_PER_INCH = 120
 MAX_DIMENSIONS = 12
 """Task parameters that get a panel; a space may have more."""
+FIELD_PIXELS = 72
+MAX_PORTRAITS = 6
+"""Moments of training at which a teacher's state is drawn."""
 
 TaskSpace = Sequence[Mapping[str, Any]]
 """Name, low, high, unit of each task parameter, as in `task_space.json`."""
+
+Portraits = Sequence[tuple[int, Columns]]
+"""Step and columns of what a teacher had in mind (`TaskTeacher.portrait`), at least one."""
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -314,6 +320,240 @@ def _proposal_maps(figure: Any, steps: NDArray[Any], tasks: NDArray[Any], space:
     figure.supylabel(_label(space[1]), fontsize=10)
 
 
+def teacher_over_time(portraits: Portraits, task_space: TaskSpace) -> Figure:
+    """Draw what a teacher had in mind at up to six moments of training, in the units of the task space.
+
+    Two parameters: maps. More: maps of the two along which the teacher is most uneven. One: the value over it.
+
+    Args:
+        portraits: Step and portrait, by step.
+        task_space: The task parameters.
+    """
+    shown = [portraits[place] for place in _spread_places(len(portraits), MAX_PORTRAITS)]
+    axis = uneven_dimensions([columns for _, columns in shown], len(task_space))
+    columns = min(3, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    figure = _figure(10, 0.5 + 2.9 * rows)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    colors = PortraitColors([portrait for _, portrait in shown])
+    for axes, (step, portrait) in zip(panels.flat, shown, strict=False):
+        draw_portrait(axes, portrait, task_space, axis, colors)
+        axes.set_title(f"{short_count(step)} steps", fontsize=10)
+    _close_grid(panels, len(shown))
+    figure.supxlabel(_label(task_space[axis[0]]), fontsize=10)
+    figure.supylabel(_label(task_space[axis[1]]) if len(axis) > 1 else colors.name, fontsize=10)
+    if colors.name and len(axis) > 1:
+        figure.colorbar(colors.mappable, ax=panels, shrink=0.85, pad=0.015, extend="max").set_label(colors.name)
+    return figure
+
+
+def _close_grid(panels: Any, used: int) -> None:
+    """Empty the panels that are not used, and number the axis of those above them."""
+    for axes in panels.flat[used:]:
+        axes.set_axis_off()
+    for axes in panels.flat[max(used - panels.shape[1], 0) : used]:
+        axes.tick_params(labelbottom=True)
+
+
+def _spread_places(count: int, most: int) -> list[int]:
+    """Return at most `most` of the places 0 ... count - 1, evenly spread, first and last among them."""
+    return [int(place) for place in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
+
+
+class PortraitColors:
+    """One colour scale for all portraits of a figure, between the 2 % and 98 % quantiles of their values.
+
+    Attributes:
+        name: What the value is, empty when no portrait has one.
+        norm: From a value to its place on the scale, 0 to 1 inside it.
+        mappable: What a colour bar is made from.
+    """
+
+    def __init__(self, portraits: Sequence[Columns]) -> None:
+        from matplotlib import colormaps
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        found = [value for portrait in portraits for value in (_value_of(portrait, shape) for shape in SHAPES) if value]
+        values = np.concatenate([value for _, value in found]) if found else np.zeros(0)
+        values = values[np.isfinite(values)]
+        self.name = found[0][0] if found else ""
+        low, high = np.quantile(values, (0.02, 0.98)).tolist() if values.size else (0.0, 1.0)
+        if not high > low:
+            low, high = min(0.0, low), max(0.0, low, 1e-12)
+        self.norm = Normalize(low, high)
+        self.mappable = ScalarMappable(self.norm, colormaps["viridis"])
+
+    def of(self, value: NDArray[np.float64] | None, rows: int) -> NDArray[np.float64]:
+        """Return a colour for each row (rows, 4); one blue when the rows have no value."""
+        from matplotlib.colors import to_rgba
+
+        if value is None:
+            return np.tile(to_rgba(COLORS[0]), (rows, 1))
+        return np.asarray(self.mappable.to_rgba(value), dtype=np.float64)
+
+
+def _value_of(portrait: Columns, shape: str) -> tuple[str, NDArray[np.float64]] | None:
+    """Return name and numbers of the column that colours a shape."""
+    for key, column in portrait.items():
+        kind, _, name = key.partition("/")
+        if kind == shape and name not in SHAPES[shape]:
+            return name, column
+    return None
+
+
+def uneven_dimensions(portraits: Sequence[Columns], dimension: int, bins: int = 5) -> list[int]:
+    """Return the one or two dimensions along which portraits weigh tasks least evenly, in ascending order.
+
+    Measured by the total variation distance between uniform and the shares, by value, of five equal parts of a
+    dimension, over all portraits.
+    """
+    shares = np.zeros((dimension, bins))
+    for portrait in portraits:
+        for places, weights in _samples(portrait):
+            cells = np.clip((places * bins).astype(int), 0, bins - 1)
+            for axis in range(dimension):
+                found = np.bincount(cells[:, axis], weights, bins)
+                shares[axis] += np.abs(found / max(found.sum(), 1e-300) - 1 / bins)
+    order = np.argsort(-shares.sum(axis=1), kind="stable")
+    return sorted(order[:2].tolist())
+
+
+def _samples(portrait: Columns) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield points (n, d) that stand for the shapes of a portrait, and their weights (n,)."""
+    inside = (np.arange(9) + 0.5) / 9
+    for shape in {key.partition("/")[0] for key in portrait}:
+        if shape == "ellipses":
+            middle, widths = portrait["ellipses/mean"], np.sqrt(_variances(portrait["ellipses/covariance"]))
+            parts = middle + (4 * inside - 2)[:, None, None] * widths
+        elif shape == "boxes":
+            low, high = portrait["boxes/low"], portrait["boxes/high"]
+            parts = low + inside[:, None, None] * (high - low)
+        else:
+            parts = portrait[f"{shape}/place"][None]
+        value = _value_of(portrait, shape)
+        weights = np.ones(parts.shape[1]) if value is None else np.maximum(np.nan_to_num(value[1]), 0.0)
+        yield parts.reshape(-1, parts.shape[2]), np.tile(weights, len(parts))
+
+
+def _variances(covariances: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(np.diagonal(covariances, axis1=1, axis2=2), 0.0)
+
+
+def draw_portrait(
+    axes: Axes, portrait: Columns, task_space: TaskSpace, axis: Sequence[int], colors: PortraitColors
+) -> None:
+    """Draw one portrait over one or two task parameters.
+
+    Args:
+        axes: Where to.
+        portrait: The columns, in the unit cube.
+        task_space: All task parameters.
+        axis: Which of them are drawn.
+        colors: The colour scale of the figure.
+    """
+    space = [task_space[k] for k in axis]
+    for shape in dict.fromkeys(key.partition("/")[0] for key in portrait):
+        named = _value_of(portrait, shape)
+        value = None if named is None else np.nan_to_num(named[1], posinf=0.0, neginf=0.0)
+        rows = len(portrait[f"{shape}/{SHAPES[shape][0]}"])
+        order = np.arange(rows) if value is None else np.argsort(value, kind="stable")
+        parts = {name: portrait[f"{shape}/{name}"][order] for name in SHAPES[shape]}
+        draw = _draw_over_one if len(axis) == 1 else _draw_map
+        draw(axes, shape, parts, None if value is None else value[order], space, axis, colors)
+    axes.set_xlim(*_ends(space[0]))
+    _value_ticks(axes.xaxis, space[0])
+    if len(space) > 1:
+        axes.set_ylim(*_ends(space[1]))
+        _value_ticks(axes.yaxis, space[1])
+
+
+def _draw_map(
+    axes: Axes,
+    shape: str,
+    parts: Columns,
+    value: NDArray[np.float64] | None,
+    space: TaskSpace,
+    axis: Sequence[int],
+    colors: PortraitColors,
+) -> None:
+    shades = colors.of(value, len(next(iter(parts.values()))))
+    if shape == "field" and parts["place"].shape[1] == 2:
+        _draw_field(axes, parts["place"][:, axis], shades, space)
+        return
+    if shape in ("points", "field"):
+        places = _in_units(parts["place"][:, axis], space)
+        axes.scatter(places[:, 0], places[:, 1], c=shades, s=14, linewidths=0)
+        return
+    for row, shade in enumerate(shades):
+        if shape == "ellipses":
+            outline = _ellipse(parts["mean"][row, axis], parts["covariance"][row][np.ix_(axis, axis)])
+        else:
+            low, high = parts["low"][row, axis], parts["high"][row, axis]
+            outline = np.array([low, [high[0], low[1]], high, [low[0], high[1]]])
+        share = 1.0 if value is None else float(np.clip(colors.norm(value[row]), 0.0, 1.0))
+        tiled = shape == "boxes" and value is not None
+        solid, edge = (0.9, "white") if tiled else (0.05 + 0.25 * share, shade)
+        axes.fill(*_in_units(outline, space).T, facecolor=(*shade[:3], solid), edgecolor=edge, linewidth=1.3)
+
+
+def _draw_field(axes: Axes, places: NDArray[np.float64], shades: NDArray[np.float64], space: TaskSpace) -> None:
+    """Colour every part of a map as the nearest of some points of the unit square (n, 2)."""
+    from scipy.spatial import cKDTree
+
+    middles = (np.arange(FIELD_PIXELS) + 0.5) / FIELD_PIXELS
+    grid = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
+    nearest = np.asarray(cKDTree(places).query(grid)[1]).reshape(FIELD_PIXELS, FIELD_PIXELS)
+    axes.imshow(shades[nearest], extent=(*_ends(space[0]), *_ends(space[1])), origin="lower", aspect="auto")
+
+
+def _ellipse(mean: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the outline (65, 2) at two standard deviations of a Gaussian."""
+    variances, directions = np.linalg.eigh(covariance)
+    angle = np.linspace(0, 2 * np.pi, 65)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return np.asarray(mean + 2 * circle * np.sqrt(np.maximum(variances, 0.0)) @ directions.T, dtype=np.float64)
+
+
+def _draw_over_one(
+    axes: Axes,
+    shape: str,
+    parts: Columns,
+    value: NDArray[np.float64] | None,
+    space: TaskSpace,
+    axis: Sequence[int],
+    colors: PortraitColors,
+) -> None:
+    _plain(axes)
+    if shape in ("points", "field"):
+        places = _in_units(parts["place"][:, axis], space)[:, 0]
+        if value is None:
+            axes.hist(places, bins=_edges(space[0], 20).tolist(), color=COLORS[0])
+        else:
+            axes.scatter(places, value, s=12, color=COLORS[0], linewidths=0)
+        return
+    if shape == "boxes":
+        low, high = parts["low"][:, axis], parts["high"][:, axis]
+    else:
+        spread = 2 * np.sqrt(_variances(parts["covariance"])[:, axis])
+        low, high = parts["mean"][:, axis] - spread, parts["mean"][:, axis] + spread
+    left, right = _in_units(low, space)[:, 0], _in_units(high, space)[:, 0]
+    heights = np.ones(len(left)) if value is None else value
+    axes.bar(left, heights, width=right - left, align="edge", color=COLORS[0], alpha=0.35)
+
+
+def _ends(parameter: Mapping[str, Any]) -> tuple[float, float]:
+    """Return where a parameter's axis ends: the levels of a discrete one are half a level wide on each side."""
+    half = 0.5 if parameter.get("levels") else 0.0
+    return parameter["low"] - half, parameter["high"] + half
+
+
+def _in_units(unit: NDArray[np.float64], space: TaskSpace) -> NDArray[np.float64]:
+    """Return points of the unit cube (n, parameters) in the units of the parameters."""
+    low, high = np.array([_ends(parameter) for parameter in space]).T
+    return np.asarray(low + unit * (high - low), dtype=np.float64)
+
+
 def mastery_map(evals: Columns, task_space: TaskSpace) -> Figure:
     """Draw on which test tasks the learner succeeds, at up to six evaluations.
 
@@ -328,7 +568,7 @@ def mastery_map(evals: Columns, task_space: TaskSpace) -> Figure:
     steps = np.unique(steps[np.isfinite(steps)])
     if not steps.size:
         raise InvalidValue("there is no evaluation")
-    shown = steps[np.unique(np.linspace(0, steps.size - 1, 6).round().astype(int))]
+    shown = steps[_spread_places(steps.size, MAX_PORTRAITS)]
     if len(task_space) == 2:
         return _mastery_2d(evals, task_space, shown)
     return _mastery_per_dimension(evals, task_space[:MAX_DIMENSIONS], shown)
@@ -356,8 +596,7 @@ def _mastery_2d(evals: Columns, space: TaskSpace, shown: NDArray[Any]) -> Figure
         axes.set_title(f"{short_count(step)} steps: {success.mean():.0%}", fontsize=10)
         _value_ticks(axes.xaxis, space[0])
         _value_ticks(axes.yaxis, space[1])
-    for axes in panels.flat[len(shown) :]:
-        axes.set_axis_off()
+    _close_grid(panels, len(shown))
     figure.supxlabel(_label(space[0]), fontsize=10)
     figure.supylabel(_label(space[1]), fontsize=10)
     figure.colorbar(image, ax=panels, shrink=0.85, pad=0.015).set_label("success rate")

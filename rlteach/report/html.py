@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 from rlteach.errors import RunDirectoryError, UserError
 from rlteach.files import read_json, write_atomically
 from rlteach.report import figures
-from rlteach.report.results import Cell, Results, Run, load_columns, load_config, load_results, load_task_space
+from rlteach.report.results import (
+    Cell,
+    Results,
+    Run,
+    load_columns,
+    load_config,
+    load_portraits,
+    load_results,
+    load_task_space,
+)
 from rlteach.report.tables import Table, body, header, make_table, short_count
 
 if TYPE_CHECKING:
@@ -163,7 +172,8 @@ def _curricula(results: Results) -> Iterator[str]:
     yield "<h2>What was proposed, and what was mastered</h2>"
     yield (
         '<p class="faint">One run of each arm, the first seed whose run directory was kept. Proposals: how often a '
-        "value was proposed in each slice of training, relative to proposing uniformly. "
+        "value was proposed in each slice of training, relative to proposing uniformly. State: what the teacher had "
+        "in mind, as its page in docs/teachers explains. "
         "Mastery: success on the test tasks.</p>"
     )
     for arm in results.benchmark.arms:
@@ -172,6 +182,7 @@ def _curricula(results: Results) -> Iterator[str]:
         if kept:
             yield f'<p class="faint">Run <code>{escape(kept[0].cell.run_id)}</code>, seed {kept[0].cell.seed}.</p>'
             yield _optional("What it proposed is not shown", _proposals, results, kept[0])
+            yield _optional("Its teacher's state is not shown", _portraits, results, kept[0])
             yield _optional("What it mastered is not shown", _mastery, results, kept[0])
         else:
             yield "<p>No run directory of this arm was kept, so there is no picture of its curriculum.</p>"
@@ -192,6 +203,15 @@ def _proposals(results: Results, run: Run) -> str:
     lessons = load_columns(results.run_directory(run.cell.run_id) / "lessons.csv")
     picture = _image(figures.proposals_over_time(lessons, space), f"Tasks proposed by {run.cell.arm} over time")
     return picture + _shortened(space)
+
+
+def _portraits(results: Results, run: Run) -> str:
+    path = results.run_directory(run.cell.run_id) / "teacher.jsonl"
+    if not path.is_file():
+        return "<p>Its teacher has no state that can be drawn, or the run did not record it.</p>"
+    space = load_task_space(results.directory, run.cell.run_id)
+    portraits = load_portraits(path, len(space))
+    return _image(figures.teacher_over_time(portraits, space), f"State of the teacher of {run.cell.arm} over time")
 
 
 def _mastery(results: Results, run: Run) -> str:

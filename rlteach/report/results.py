@@ -11,6 +11,7 @@ other profiles live in the same file. Run directories under `runs/` are optional
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ COSTS = (
 
 Columns = dict[str, NDArray[Any]]
 """A CSV file as one array per column: numbers as float64 (NaN where empty), everything else as strings."""
+
+SHAPES = {"ellipses": ("mean", "covariance"), "boxes": ("low", "high"), "points": ("place",), "field": ("place",)}
+"""Shapes of a teacher's portrait (`TaskTeacher.portrait`), and the columns that say where they are."""
 
 
 @dataclass(frozen=True)
@@ -429,6 +433,42 @@ def load_columns(path: Path) -> Columns:
         except ValueError as error:
             raise RunDirectoryError(f"{path}, column {name!r}: {error}") from error
     return columns
+
+
+def load_portraits(path: Path, dimension: int) -> list[tuple[int, Columns]]:
+    """Read `teacher.jsonl` of a run: step and columns of each portrait, in the unit cube, by step.
+
+    Raises:
+        RunDirectoryError: When it is missing, empty or damaged, or belongs to another task space.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        portraits = [
+            (int(line.pop("step")), {k: np.array(v, dtype=np.float64) for k, v in line.items()}) for line in lines
+        ]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunDirectoryError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    for step, columns in portraits:
+        for fault in _portrait_faults(columns, dimension):
+            raise RunDirectoryError(f"{path}, step {step}: {fault}")
+    if not portraits:
+        raise RunDirectoryError(f"{path} holds no portrait")
+    return sorted(portraits, key=lambda portrait: portrait[0])
+
+
+def _portrait_faults(columns: Columns, dimension: int) -> Iterator[str]:
+    """Say which columns of a portrait cannot be drawn."""
+    shapes = {name.partition("/")[0] for name in columns}
+    yield from (f"{shape!r} is none of {', '.join(SHAPES)}" for shape in sorted(shapes - SHAPES.keys()))
+    for shape in sorted(shapes & SHAPES.keys()):
+        first = columns.get(f"{shape}/{SHAPES[shape][0]}", np.zeros(()))
+        rows = len(first) if first.ndim else 0
+        wanted = {f"{shape}/{name}": (rows, *[dimension] * (1 + (name == "covariance"))) for name in SHAPES[shape]}
+        for name in dict.fromkeys([*wanted, *(name for name in columns if name.partition("/")[0] == shape)]):
+            found = columns[name].shape if name in columns else "missing"
+            if not rows or found != wanted.get(name, (rows,)):
+                yield f"{name} has the shape {found}, not {wanted.get(name, (rows,))}"
 
 
 def load_task_space(directory: Path, run_id: str) -> list[dict[str, Any]]:

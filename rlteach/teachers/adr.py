@@ -73,6 +73,7 @@ class ADR(TaskTeacher):
     """
 
     tied_to_space = True
+    learns_in_order = True
     state_names = ("low", "high", "_sums", "_counts")
 
     def __init__(
@@ -121,6 +122,10 @@ class ADR(TaskTeacher):
                 side = sides[int(self.rng.integers(len(sides)))]
                 point[k] = (self.low, self.high)[side][k]
         return points, origins
+
+    def portrait(self) -> dict[str, Array]:
+        """Return the box."""
+        return {"boxes/low": self.low[None].copy(), "boxes/high": self.high[None].copy()}
 
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         measured = returns if self.measure == "return" else successes

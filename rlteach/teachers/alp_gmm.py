@@ -146,6 +146,10 @@ class ALPGMM(TaskTeacher):
             points[row] = self._mixture.draw(self.rng)
         return points, ["alp_gmm" if g else "alp_gmm/uniform" for g in guided]
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the Gaussians, once there are any."""
+        return self._mixture.portrait()
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         for task, ret in zip(tasks, returns.tolist(), strict=True):
             progress = 0.0

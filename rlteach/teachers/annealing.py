@@ -121,5 +121,10 @@ class Annealing(TaskTeacher):
         low, high = self.box
         return low + (high - low) * self.rng.random((n, self.dimension)), ["annealing"] * n
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the box."""
+        low, high = self.box
+        return {"boxes/low": low[None], "boxes/high": high[None]}
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         """Only the number of steps counts."""

@@ -13,13 +13,14 @@ A teacher subclasses `TaskTeacher`, names its state in `state_names`, and implem
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, TypeAlias
 
@@ -37,6 +38,9 @@ Array: TypeAlias = NDArray[np.float64]
 
 MAX_ISSUED = 65_536
 """Lessons that may be out at once; older ones count as abandoned."""
+
+MAX_WAITING = 4096
+"""Outcomes that wait for a lesson issued before theirs."""
 
 NEEDED = ("propose", "observe", "state_dict")
 """What makes a class a teacher."""
@@ -133,7 +137,41 @@ class OnlyFinite:
         return False
 
 
-class TaskTeacher(OnlyFinite, ABC):
+class InOrder:
+    """Hands outcomes on in the order in which their lessons were issued, not in which they ended.
+
+    Side by side, a success ends early and a failure at the time limit: whoever judges the first outcomes to come in
+    judges successes.
+    """
+
+    _issued: dict[int, Any]
+    _waiting: dict[int, Outcome]
+
+    def _arrive(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """Keep outcomes of issued lessons until their turn comes; return those that are new."""
+        new = [o for o in outcomes if o.lesson_id in self._issued and o.lesson_id not in self._waiting]
+        self._waiting.update((outcome.lesson_id, outcome) for outcome in new)
+        return new
+
+    def _in_turn(self) -> Iterator[tuple[Any, Outcome]]:
+        """Take out what was issued and what became of it, for the lessons before which none is still being played."""
+        while self._issued:
+            oldest = next(iter(self._issued))
+            if oldest in self._waiting:
+                yield self._issued.pop(oldest), self._waiting.pop(oldest)
+            elif len(self._waiting) > MAX_WAITING:  # whoever is waited for will not come any more
+                del self._issued[oldest]
+            else:
+                return
+
+    def _saved_waiting(self) -> list[State]:
+        return [{**dataclasses.asdict(outcome), "signals": dict(outcome.signals)} for outcome in self._waiting.values()]
+
+    def _load_waiting(self, saved: Iterable[State]) -> None:
+        self._waiting = {int(values["lesson_id"]): Outcome(**values) for values in saved}
+
+
+class TaskTeacher(InOrder, OnlyFinite, ABC):
     """Base of teachers that choose tasks: keeps issued lessons, the generator, scaling and state.
 
     Args:
@@ -147,8 +185,12 @@ class TaskTeacher(OnlyFinite, ABC):
     """The parts of a lesson that this kind of teacher fills."""
     wants_rollouts: bool = False
     """Whether it plays tasks with the current learner itself, through `rollouts`."""
+    wants_second_student: bool = False
+    """Whether it lets a second learner play tasks and learn from them, through `second_student`."""
     tied_to_space: ClassVar[bool] = False
     """Whether its hyperparameters mean something in their own task space only, so that no other can check them."""
+    learns_in_order: ClassVar[bool] = False
+    """Whether it learns from lessons in the order in which they were issued; whoever decides by few outcomes should."""
     state_names: ClassVar[tuple[str, ...]] = ()
     """Attributes that, with the generator and the issued lessons, are the teacher's whole state."""
 
@@ -164,7 +206,9 @@ class TaskTeacher(OnlyFinite, ABC):
         self.rng = np.random.default_rng(seed)
         self.scale = ReturnScale(return_range)
         self.rollouts: Callable[..., list[Outcome]] | None = None
+        self.second_student: Callable[..., list[Outcome]] | None = None
         self._issued: dict[int, Array] = {}
+        self._waiting: dict[int, Outcome] = {}
         self._next_id = 0
 
     @abstractmethod
@@ -190,10 +234,16 @@ class TaskTeacher(OnlyFinite, ABC):
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:
         """Learn from finished lessons; ones never issued here, and ones with a non-finite return, are left out."""
+        if self.learns_in_order:
+            self._arrive(outcomes)
+            self._take_in(self._in_turn())
+        else:
+            self._take_in((self._issued.pop(o.lesson_id), o) for o in outcomes if o.lesson_id in self._issued)
+
+    def _take_in(self, finished: Iterable[tuple[Array, Outcome]]) -> None:
         kept, tasks = [], []
-        for outcome in outcomes:
-            task = self._issued.pop(outcome.lesson_id, None)
-            if task is not None and self._usable(outcome):
+        for task, outcome in finished:
+            if self._usable(outcome):
                 kept.append(outcome)
                 tasks.append(task)
         if not kept:
@@ -207,6 +257,20 @@ class TaskTeacher(OnlyFinite, ABC):
         """Drop abandoned lessons."""
         for lesson_id in lesson_ids:
             self._issued.pop(lesson_id, None)
+            self._waiting.pop(lesson_id, None)
+        if self._waiting:
+            self._take_in(self._in_turn())
+
+    def portrait(self) -> dict[str, Array]:
+        """Return what the teacher has in mind, for pictures, in the unit cube; empty when there is nothing to draw.
+
+        Columns of one length k, named `shape/column`: `ellipses/mean` (k, d) with `ellipses/covariance` (k, d, d),
+        `boxes/low` with `boxes/high` (k, d), `points/place` (k, d), or `field/place` (k, d) for points that stand for
+        the whole space. A further column (k,) colours them and is named for what it is, as `boxes/learning progress`.
+
+        Asking changes nothing: no state, and no draw from the teacher's generator.
+        """
+        return {}
 
     def state_dict(self) -> State:
         """Return everything that decides what the teacher does next."""
@@ -218,6 +282,7 @@ class TaskTeacher(OnlyFinite, ABC):
             "next_id": self._next_id,
             "issued_ids": np.array(list(self._issued), dtype=np.int64),
             "issued_tasks": np.array(list(self._issued.values())).reshape(-1, self.dimension),
+            "waiting": self._saved_waiting(),
             "scale": self.scale.state_dict(),
             "own": {name: saved(getattr(self, name)) for name in self.state_names},
         }
@@ -238,6 +303,7 @@ class TaskTeacher(OnlyFinite, ABC):
         self._next_id = int(state["next_id"])
         ids = [int(i) for i in state["issued_ids"]]
         self._issued = dict(zip(ids, np.array(state["issued_tasks"]), strict=True))
+        self._load_waiting(state["waiting"])
         self.scale.load_state_dict(state["scale"])
         for name in self.state_names:
             current = getattr(self, name)

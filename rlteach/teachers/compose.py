@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from rlteach.errors import InvalidValue
 from rlteach.lesson import FIELDS, Lesson, Outcome
 from rlteach.protocols import State, Teacher
-from rlteach.teachers.base import MAX_ISSUED
+from rlteach.teachers.base import MAX_ISSUED, Array
 
 
 class Compose:
@@ -59,6 +59,13 @@ class Compose:
         known = [ids for i in lesson_ids if (ids := self._issued.pop(i, None)) is not None]
         for place, teacher in enumerate(self.teachers):
             teacher.forget([ids[place] for ids in known])
+
+    def portrait(self) -> dict[str, Array]:
+        """Return the portrait of the task teacher; see `TaskTeacher.portrait`."""
+        found: dict[str, Array] = {}
+        for teacher in self.teachers:
+            found |= getattr(teacher, "portrait", dict)()
+        return found
 
     def state_dict(self) -> State:
         """Return the states of all teachers."""

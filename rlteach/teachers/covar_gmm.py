@@ -75,6 +75,10 @@ class CovarGMM(TaskTeacher):
             points[row] = self._mixture.draw(self.rng)
         return points, ["covar_gmm" if g else "covar_gmm/uniform" for g in guided]
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the Gaussians, once there are any."""
+        return self._mixture.portrait()
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         for row in np.column_stack([tasks, returns]):
             self._history.append(row)

@@ -212,6 +212,10 @@ class CURROT(TaskTeacher):
         noise = self.rng.uniform(-self.jitter, self.jitter, chosen.shape)
         return chosen + noise, ["currot"] * n
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the particles."""
+        return {"points/place": self._particles.copy()}
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         for row in np.column_stack([tasks, clipped(returns, -HUGE, HUGE)]):
             self._batch.append(row)

@@ -121,6 +121,10 @@ class Exp3S(TaskTeacher):
         arms = np.minimum(places, len(self.cells) - 1).tolist()
         return np.array([self.cells.draw(arm, self.rng) for arm in arms]), ["exp3s"] * n
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the arms with the chance of each."""
+        return {"field/place": self.cells.points.copy(), "field/chance": self._chances.copy()}
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         for arm, ret in zip(self.cells.nearest(tasks).tolist(), returns.tolist(), strict=True):
             before, self._last[arm] = float(self._last[arm]), ret

@@ -42,6 +42,7 @@ class ExpandingBox(TaskTeacher):
     """
 
     tied_to_space = True
+    learns_in_order = True
     state_names = ("progress", "_episodes", "_successes")
 
     def __init__(
@@ -74,6 +75,11 @@ class ExpandingBox(TaskTeacher):
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
         low, high = self.box
         return low + (high - low) * self.rng.random((n, self.dimension)), ["expanding_box"] * n
+
+    def portrait(self) -> dict[str, Array]:
+        """Return the box."""
+        low, high = self.box
+        return {"boxes/low": low[None], "boxes/high": high[None]}
 
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         for success in successes.tolist():

@@ -119,6 +119,17 @@ class Frontier(TaskTeacher):
             origins.append("frontier/forest" if is_chosen else "frontier/uniform")
         return points, origins
 
+    def portrait(self) -> dict[str, Array]:
+        """Return how the uniform half of the candidates is weighted, relative to the highest, after the warm-up."""
+        if not len(self._candidates):
+            return {}
+        weights = np.diff(self._cumulative, prepend=0.0)
+        shown = slice(0, min(256, len(weights) - self.candidates // 2))
+        return {
+            "field/place": self._candidates[shown].copy(),
+            "field/weight": weights[shown] / max(weights.max(), 1e-300),
+        }
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         self._history.append([(*task, ret) for task, ret in zip(tasks.tolist(), returns.tolist(), strict=True)])
         self._since_fit += len(tasks)

@@ -149,6 +149,16 @@ class TaskMixture:
                 return np.asarray(point)
         return np.asarray(np.clip(point, 0.0, 1.0))
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the Gaussians with the chance of each, see `TaskTeacher.portrait`."""
+        if not self:
+            return {}
+        return {
+            "ellipses/mean": self._means.copy(),
+            "ellipses/covariance": self._factors @ self._factors.transpose(0, 2, 1),
+            "ellipses/chance": np.diff(self._cumulative, prepend=0.0) / self._cumulative[-1],
+        }
+
     def state_dict(self) -> State:
         """Return the arrays."""
         return {"means": self._means, "factors": self._factors, "cumulative": self._cumulative}

@@ -200,6 +200,14 @@ class GoalGAN(TaskTeacher):
         noise = tensor(self.rng.standard_normal((n, self.dimension)))
         return torch.sigmoid(self._generator.network(noise))
 
+    def portrait(self) -> dict[str, Array]:
+        """Return tasks that the generator makes of always the same noise, once it has been trained."""
+        if not self._ready:
+            return {}
+        noise = tensor(np.random.default_rng(0).standard_normal((256, self.dimension)))
+        with torch.no_grad():
+            return {"points/place": array(torch.sigmoid(self._generator.network(noise)))}
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         for task, success in zip(tasks, successes.tolist(), strict=True):
             rate = self._trials.add(task, success)

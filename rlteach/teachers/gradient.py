@@ -104,6 +104,10 @@ class Gradient(TaskTeacher):
         points += self.jitter * self.rng.standard_normal(points.shape)
         return folded(points), [f"gradient/{self._stage}"] * n
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the particles of the present stage."""
+        return {"points/place": interpolated(self._source, self._goal, self.alpha)}
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         for ret in returns:
             self._returns.append(ret)

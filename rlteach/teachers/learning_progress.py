@@ -200,6 +200,11 @@ class LearningProgress(TaskTeacher):
         cells = np.minimum(places, len(self.cells) - 1).tolist()
         return np.array([self.cells.draw(cell, self.rng) for cell in cells]), [self._origin] * n
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the candidates with the chance of each."""
+        chances = np.diff(self._cumulative, prepend=0.0) / self._cumulative[-1]
+        return {"field/place": self.cells.points.copy(), "field/chance": chances}
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         if self.wants_rollouts and self.rollouts is not None:
             self._since_evaluation += len(tasks)

@@ -172,6 +172,12 @@ class NCC(TaskTeacher):
             points[known] = self.buffer.levels[drawn_places(np.cumsum(self.distribution), count, self.rng)]
         return points, ["ncc" if k else "ncc/new" for k in known.tolist()]
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the levels in the buffer with the chance of each, once there are any."""
+        if not len(self.buffer):
+            return {}
+        return {"points/place": self.buffer.levels.copy(), "points/chance": self.distribution.copy()}
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         for task, ret, success in zip(tasks, returns.tolist(), successes.tolist(), strict=True):
             place = self.buffer.find(task)

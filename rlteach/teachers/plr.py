@@ -133,6 +133,12 @@ class PLR(TaskTeacher):
             self._heard = outcome
             super().observe([outcome])
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the levels in the buffer with their scores, once there are any."""
+        if not len(self.buffer):
+            return {}
+        return {"points/place": self.buffer.levels.copy(), "points/score": self.buffer.scores.copy()}
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         self._take(tasks[0], self._heard)
 

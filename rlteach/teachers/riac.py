@@ -256,6 +256,15 @@ class RIAC(TaskTeacher):
                 return np.asarray(point)
         return clipped(point, region.low, region.high)
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the leaves of the tree with their learning progress."""
+        leaves = [k for k, region in enumerate(self._regions.all) if region.axis < 0]
+        return {
+            "boxes/low": np.array([self._regions.all[k].low for k in leaves]),
+            "boxes/high": np.array([self._regions.all[k].high for k in leaves]),
+            "boxes/learning progress": self._regions.progress[leaves],
+        }
+
     # -- learning --------------------------------------------------------------------------------------------------
 
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:

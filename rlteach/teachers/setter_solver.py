@@ -193,6 +193,13 @@ class SetterSolver(TaskTeacher):
     def _wanted(self, n: int) -> Tensor:
         return tensor(self.rng.random((n, 1)))
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the judge's chance of success at fixed places, after the warm-up."""
+        if self._history.total < self.warm_up:
+            return {}
+        places = np.random.default_rng(0).random((256, self.dimension))
+        return {"field/place": places, "field/predicted success": self.feasibility(places)}
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         self._history.append(np.column_stack([tasks, successes]))
         self._since_step += len(tasks)

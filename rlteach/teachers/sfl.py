@@ -99,6 +99,10 @@ class SFL(TaskTeacher):
         points = np.where(chosen[:, None], self._kept[places], points)
         return points, ["sfl" if c else "sfl/uniform" for c in chosen]
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the tasks kept, once there are any."""
+        return {"points/place": self._kept.copy()} if len(self._kept) else {}
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         self._since_refresh += len(tasks)
 

@@ -302,6 +302,11 @@ class SPDL(TaskTeacher):
             return float(outcome.signals.get("initial_value", outcome.discounted_ret))
         return outcome.discounted_ret
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the Gaussian."""
+        mean, covariance = self.gaussian
+        return {"ellipses/mean": mean[None], "ellipses/covariance": covariance[None]}
+
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
         return draw_inside(self._mean, self._factor, n, self.rng), ["spdl"] * n
 

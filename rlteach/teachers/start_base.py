@@ -12,7 +12,6 @@ A teacher of snapshots subclasses `SnapshotTeacher`, names its state in `state_n
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 from abc import ABC, abstractmethod
@@ -26,23 +25,19 @@ from rlteach.lesson import Lesson, Outcome, Start
 from rlteach.protocols import Snapshot, State
 from rlteach.snapshots.encoding import decode, encode
 from rlteach.snapshots.store import Record, SnapshotStore
-from rlteach.teachers.base import MAX_ISSUED, OnlyFinite, saved
+from rlteach.teachers.base import MAX_ISSUED, InOrder, OnlyFinite, saved
 
 ORDINARY = -1
 """The place that stands for the ordinary reset; its lessons have no start."""
-
-MAX_WAITING = 4096
-"""Outcomes that wait for a lesson issued before theirs."""
 
 SLACK = 1e-6
 """Share of a return that may be lost to rounding (rewards pass through float32) and still count as reached."""
 
 
-class StartTeacher(OnlyFinite, ABC):
+class StartTeacher(InOrder, OnlyFinite, ABC):
     """Base of teachers that choose where episodes start: keeps issued lessons, the generator, steps seen and state.
 
-    Outcomes are learned from in the order in which lessons were issued, not in which they ended. Side by side, a
-    success ends early and a failure at the time limit: whoever judges the first outcomes to come in judges successes.
+    Outcomes are learned from in the order in which lessons were issued, not in which they ended (`InOrder`).
 
     Args:
         seed: Seed of the teacher's own generator.
@@ -91,13 +86,8 @@ class StartTeacher(OnlyFinite, ABC):
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:
         """Learn from finished lessons; ones never issued here, and ones that are not finite, are left out."""
-        for outcome in outcomes:
-            if outcome.lesson_id in self._issued and outcome.lesson_id not in self._waiting:
-                self.steps += outcome.length
-                self._waiting[outcome.lesson_id] = outcome
+        self.steps += sum(outcome.length for outcome in self._arrive(outcomes))
         self._learn_in_order()
-        while len(self._waiting) > MAX_WAITING:  # whoever is waited for will not come any more
-            self.forget([next(iter(self._issued))])
 
     def forget(self, lesson_ids: Iterable[int]) -> None:
         """Drop abandoned lessons."""
@@ -109,8 +99,7 @@ class StartTeacher(OnlyFinite, ABC):
     def _learn_in_order(self) -> None:
         """Learn from the finished lessons before which none is still being played."""
         places, kept = [], []
-        while self._issued and (oldest := next(iter(self._issued))) in self._waiting:
-            place, outcome = self._issued.pop(oldest), self._waiting.pop(oldest)
+        for place, outcome in self._in_turn():
             if self._usable(outcome):
                 places.append(place)
                 kept.append(outcome)
@@ -129,9 +118,7 @@ class StartTeacher(OnlyFinite, ABC):
             "steps": self.steps,
             "next_id": self._next_id,
             "issued": np.array(list(self._issued.items()), dtype=np.int64).reshape(-1, 2),
-            "waiting": [
-                {**dataclasses.asdict(outcome), "signals": dict(outcome.signals)} for outcome in self._waiting.values()
-            ],
+            "waiting": self._saved_waiting(),
             "own": {name: saved(getattr(self, name)) for name in self.state_names},
         }
 
@@ -151,7 +138,7 @@ class StartTeacher(OnlyFinite, ABC):
         self.steps = int(state["steps"])
         self._next_id = int(state["next_id"])
         self._issued = {int(lesson_id): int(place) for lesson_id, place in state["issued"]}
-        self._waiting = {int(values["lesson_id"]): Outcome(**values) for values in state["waiting"]}
+        self._load_waiting(state["waiting"])
         for name in self.state_names:
             current = getattr(self, name)
             if hasattr(current, "load_state_dict"):

@@ -106,6 +106,10 @@ class SuccessGuided(TaskTeacher):
         seen = posterior_mean(self._successes, self._counts, self.prior_failures)
         return np.asarray(np.maximum(seen, self.optimism * seen[self._neighbours].max(axis=1)))
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the estimated chance of success at every candidate."""
+        return {"field/place": self.points.copy(), "field/estimated success": self.success_rates()}
+
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
         points = self.rng.random((n, self.dimension))
         chosen = self.rng.random(n) >= self.uniform_share

@@ -171,6 +171,13 @@ class VDS(TaskTeacher):
         places = self._cumulative.searchsorted(self.rng.random(n) * self._cumulative[-1], side="right")
         return self._candidates[np.minimum(places, len(self._candidates) - 1)], ["vds"] * n
 
+    def portrait(self) -> dict[str, Array]:
+        """Return the disagreement at some of the candidates, once there are any."""
+        if not len(self._candidates):
+            return {}
+        places = self._candidates[:256].copy()
+        return {"field/place": places, "field/disagreement": disagreement(self._ensemble.values(places))}
+
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         self._history.append(np.column_stack([tasks, returns]))
         self._since_step += len(tasks)

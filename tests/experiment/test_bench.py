@@ -72,6 +72,14 @@ def test_cells_are_arms_times_seeds_with_resolved_configurations() -> None:
     assert BASE["env"]["kwargs"] == {"cubes": 3}, "the base is not changed"
 
 
+def test_single_arms_may_have_more_seeds() -> None:
+    chosen = benchmark(profiles={"smoke": Profile(steps=200, seeds=2, more_seeds={"success_guided": 4, "uniform": 1})})
+    assert [(cell.arm, cell.seed) for cell in cells(chosen)] == [
+        *(("uniform", seed) for seed in range(2)),
+        *(("success_guided", seed) for seed in range(4)),
+    ]
+
+
 def test_the_hash_of_a_cell_depends_on_what_is_run_and_on_nothing_else() -> None:
     one = cells(benchmark())[0].config
     assert cells(benchmark(name="other", title="Other", primary="return/cubes/det"))[0].config.digest() == one.digest()

@@ -94,7 +94,7 @@ def write_results(directory: Path, benchmark: dict[str, Any], rows: Sequence[dic
 
 
 def write_run(directory: Path, space: Sequence[dict[str, Any]] = MAZE, episodes: int = 600, seed: int = 0) -> None:
-    """Write a run directory: proposals that wander from the middle outwards, and a growing region of success."""
+    """Write a run directory: proposals and levels that wander from the middle outwards, and a growing success."""
     rng = np.random.default_rng(seed)
     low, high = (np.array([p[key] for p in space]) for key in ("low", "high"))
     names = [f"task/{p['name']}" for p in space]
@@ -114,8 +114,15 @@ def write_run(directory: Path, space: Sequence[dict[str, Any]] = MAZE, episodes:
             row = {"step": 100 * episodes * k // 6, "set": "feasible", "policy": "det", "index": index, "ret": 0}
             row |= {"success": int(reached), "length": 100}
             evals.append(row | dict(zip(names, (low + unit * (high - low)).round(6), strict=True)))
+    lines = []
+    for k in range(1, 7):
+        places = 0.5 + (0.1 + 0.06 * k) * rng.uniform(-1, 1, (40, len(space)))
+        score = np.abs(places - 0.5).max(axis=1)
+        portrait = {"points/place": places.tolist(), "points/score": score.tolist()}
+        lines.append(json.dumps({"step": 100 * episodes * k // 6, **portrait}) + "\n")
     write_csv(directory / "lessons.csv", lessons)
     write_csv(directory / "evals.csv", evals)
+    (directory / "teacher.jsonl").write_text("".join(lines), encoding="utf-8")
     (directory / "task_space.json").write_text(json.dumps(list(space)), encoding="utf-8")
     (directory / "config.yaml").write_text(f"teacher:\n  name: t{seed}\nseed: {seed}\nsteps: 1\n", encoding="utf-8")
     meta = {"schema": 1, "versions": {"numpy": "2.4", "python": "3.11"}, "machine": "Linux x86_64, 2 cores"}

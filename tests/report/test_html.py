@@ -67,7 +67,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = write_results(tmp_path_factory.mktemp("results"), benchmark, rows)
     write_run(path / "runs" / run_id("frontier", 0))
     write_run(path / "runs" / run_id("alp_gmm", 2), SIX_PARAMETERS)
-    (path / "runs" / run_id("alp_gmm", 2) / "lessons.csv").unlink()
+    for name in ("lessons.csv", "teacher.jsonl"):
+        (path / "runs" / run_id("alp_gmm", 2) / name).unlink()
     return path
 
 
@@ -98,7 +99,9 @@ def test_nothing_in_the_report_leaves_the_file(report: Path, page: Page) -> None
 
 def test_every_image_is_a_picture_of_something_with_a_description(page: Page) -> None:
     images = [Image.open(io.BytesIO(data)) for data in page.images()]
-    assert len(images) == 2 + 1 + 3  # curves of two metrics, dots, two of frontier, one of alp_gmm
+    assert len(images) == 2 + 1 + 4  # curves of two metrics, dots, three of frontier, one of alp_gmm
+    alts = [str(attributes["alt"]) for tag, attributes in page.tags if tag == "img"]
+    assert "State of the teacher of frontier over time" in alts
     for image in images:
         assert min(image.size) > 150 and np.asarray(image.convert("L")).std() > 10
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
@@ -126,6 +129,7 @@ def test_what_was_not_kept_is_said_in_one_sentence(page: Page) -> None:
     assert re.search(
         r"What it proposed is not shown: cannot read \S*lessons\.csv: No such file or directory\.", page.text
     )
+    assert page.text.count("has no state that can be drawn, or the run did not record it") == 1  # alp_gmm
 
 
 def test_settings_show_where_the_arms_differ(page: Page) -> None:
@@ -203,6 +207,9 @@ def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
         ("lessons.csv", "id,step\n1,2\n", "What it proposed is not shown"),
         ("lessons.csv", "id,step,task/goal_x\n", "What it proposed is not shown"),
         ("lessons.csv", "id,step,task/goal_x\n0,5\n", "What it proposed is not shown"),
+        ("teacher.jsonl", "", "Its teacher's state is not shown"),
+        ("teacher.jsonl", '{"step": 1, "points/place": [[0.5, 0.5]]}\n', "Its teacher's state is not shown"),
+        ("teacher.jsonl", '{"step": 1, "<b>/place": [[0.5]]}\n', "is none of ellipses, boxes, points, field"),
         ("evals.csv", "step,set\n1,2\n", "What it mastered is not shown"),
         ("evals.csv", "step,set,policy,success,task/goal_x\n1,other,det,1,1\n", "What it mastered is not shown"),
         ("task_space.json", "[]", "What it mastered is not shown"),
@@ -332,7 +339,7 @@ def test_a_browser_shows_every_image_and_asks_nobody_for_anything(chromium: str,
     title = re.search(r"<title>(.*?)</title>", shown)
     assert title is not None
     seen = json.loads(title[1])
-    assert len(seen["images"]) == 6
+    assert len(seen["images"]) == 7
     assert all(complete and min(size) > 100 for complete, *size in seen["images"])
     assert seen["loaded"] == [] and seen["rows"] == 4 and seen["mode"] == "CSS1Compat"
     assert seen["wide"], "the page scrolls sideways"

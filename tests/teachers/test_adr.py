@@ -149,3 +149,13 @@ def test_mistakes_are_told():
         ADR(SQUARE, measure="sucess")
     with pytest.raises(InvalidValue, match="no task"):
         ADR(SQUARE, start=[0.5, 7.0])
+
+
+def test_early_successes_are_not_judged_before_the_failures_that_were_issued_before_them():
+    teacher = ADR(LINE, start=[0.5], boundary_share=1.0, queue=2, seed=0)
+    lessons = teacher.propose(8)
+    late = [lesson for lesson in lessons if lesson.id % 2 == 0]
+    teacher.observe([outcome(lesson, success=1.0) for lesson in lessons if lesson not in late])
+    assert teacher.low == teacher.high == 0.5 and not teacher._counts.any()
+    teacher.observe([outcome(lesson, success=0.0) for lesson in late])
+    assert not teacher._issued

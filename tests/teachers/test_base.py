@@ -307,3 +307,54 @@ def test_uniform_covers_the_whole_space_evenly_and_learns_nothing():
         assert (np.abs(counts - 400) < 5 * np.sqrt(400)).all()
         teacher.observe([outcome(lesson) for lesson in lessons[:10]])
     assert all(lesson.origin == "uniform" for lesson in lessons)
+
+
+# -- order -------------------------------------------------------------------------------------------------------------
+
+
+class Patient(Recorder):
+    """Learns in the order in which its lessons were issued."""
+
+    learns_in_order = True
+
+
+def returns_seen(teacher):
+    return [ret for _, returns, _ in teacher.notes for ret in returns]
+
+
+def test_whoever_learns_in_order_waits_for_the_lessons_issued_before():
+    patient, hasty = Patient(), Recorder()
+    for teacher in (patient, hasty):
+        lessons = teacher.propose(4)
+        for place in (2, 0, 3):
+            teacher.observe([outcome(lessons[place], ret=float(place))])
+    assert returns_seen(patient) == [0.0] and returns_seen(hasty) == [2.0, 0.0, 3.0]
+    patient.observe([outcome(lessons[2], ret=9.0), outcome(lessons[1], ret=1.0)])
+    assert returns_seen(patient) == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_nobody_waits_for_a_lesson_that_was_abandoned():
+    teacher = Patient()
+    lessons = teacher.propose(3)
+    teacher.observe([outcome(lessons[1], ret=1.0), outcome(lessons[2], ret=float("nan"))])
+    assert returns_seen(teacher) == []
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        teacher.forget([lessons[0].id])
+    assert returns_seen(teacher) == [1.0] and not teacher._issued and not teacher._waiting
+
+
+def test_what_waits_is_bounded():
+    teacher = Patient()
+    lessons = teacher.propose(base.MAX_WAITING + 2)
+    teacher.observe([outcome(lesson, ret=2.0) for lesson in lessons[1:]])
+    assert len(returns_seen(teacher)) == base.MAX_WAITING + 1
+
+
+def test_what_waits_is_part_of_the_state():
+    first, second = Patient(seed=1), Patient(seed=2)
+    lessons = first.propose(3)
+    first.observe([outcome(lessons[2], ret=2.0)])
+    second.load_state_dict(first.state_dict())
+    for teacher in (first, second):
+        teacher.observe([outcome(lessons[1], ret=1.0), outcome(lessons[0], ret=0.0)])
+    assert returns_seen(first) == returns_seen(second) == [0.0, 1.0, 2.0]

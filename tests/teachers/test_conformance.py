@@ -17,6 +17,7 @@ from rlteach.teachers.base import make_teacher
 from rlteach.teachers.compose import Compose
 from rlteach.testing.teachers import SPACES, check_teacher
 from tests.teachers.test_compose import Part
+from tests.teachers.test_level_buffer import roll_outs
 
 REGISTERED = [name for name, entry in entries("teacher").items() if entry.package == "rlteach"]
 
@@ -51,6 +52,8 @@ SMALL = {
     "gradient": {"particles": 32, "window": 20},
     "goal_gan": {"update_every": 20, "iterations": 4, "hidden": 8, "memory": 20},
     "setter_solver": {"warm_up": 40, "train_every": 20, "window": 100, "hidden": 8, "blocks": 2},
+    "paired": {"batch": 20, "epochs": 2, "hidden": 8, "noise": 2},
+    "clutr": {"batch": 20, "epochs": 2, "hidden": 8, "noise": 2, "vae_iterations": 10, "vae_hidden": 8},
 }
 """Smaller than by default, so that a short session reaches several fits and fills every buffer."""
 
@@ -87,6 +90,8 @@ TINY = {
     "gradient": {"particles": 8, "window": 5},
     "goal_gan": {"update_every": 4, "iterations": 2, "hidden": 4, "memory": 5},
     "setter_solver": {"warm_up": 8, "train_every": 8, "window": 20, "hidden": 4, "blocks": 2},
+    "paired": {"batch": 3, "epochs": 1, "hidden": 4, "noise": 1},
+    "clutr": {"batch": 3, "epochs": 1, "hidden": 4, "noise": 1, "vae_iterations": 3, "vae_hidden": 4, "latent": 2},
 }
 
 
@@ -112,7 +117,10 @@ def make(space, *, seed, name, **hyperparameters):
             hyperparameters[key] = space.to_mapping(space.from_unit(np.full(space.dimension, place)))
     elif name == "omni":
         hyperparameters["interesting"] = few_mastered
-    return make_teacher(name, space, seed=seed, **hyperparameters)
+    teacher = make_teacher(name, space, seed=seed, **hyperparameters)
+    if getattr(teacher, "wants_second_student", False):
+        teacher.second_student = roll_outs(space)  # another student, which does not change
+    return teacher
 
 
 def composed(space, *, seed):

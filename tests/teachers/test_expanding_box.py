@@ -5,6 +5,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from rlteach.errors import ConfigError, InvalidValue
+from rlteach.lesson import Outcome
 from rlteach.teachers.expanding_box import ExpandingBox
 from tests.teachers.students import Toy, play, points_of
 
@@ -67,3 +68,13 @@ def test_mistakes_are_told_together():
     assert [fault.split(" ")[0] for fault in caught.value.faults] == ["threshold", "over"]
     with pytest.raises(InvalidValue, match="swap the two"):
         ExpandingBox(SQUARE, start_low=[0.5, 0.5], start_high=[0.2, 0.6])
+
+
+def test_early_successes_are_not_judged_before_the_failures_that_were_issued_before_them():
+    teacher = ExpandingBox(SQUARE, threshold=0.5, over=4, **CORNER)
+    lessons = teacher.propose(8)
+    ended = [Outcome(lesson.id, 0.0, 0.0, 1, float(lesson.id % 2), True) for lesson in lessons]
+    teacher.observe([outcome for outcome in ended if outcome.success])  # at once; failures last until the time limit
+    assert teacher.progress == 0.0
+    teacher.observe([outcome for outcome in ended if not outcome.success])
+    assert teacher.progress == 0.0  # two batches, half of each successful

@@ -19,6 +19,7 @@ from rlteach.protocols import Teacher
 from rlteach.snapshots.store import SnapshotStore
 from rlteach.teachers import start_base
 from rlteach.teachers.backward import Backward
+from rlteach.teachers.base import MAX_WAITING
 from rlteach.teachers.compose import Compose
 from rlteach.teachers.go_explore import GoExplore
 from rlteach.teachers.jump_start import JumpStart
@@ -26,7 +27,7 @@ from rlteach.teachers.reference_states import ReferenceStates
 from rlteach.teachers.reverse_curriculum import ReverseCurriculum
 from rlteach.teachers.rfcl import RFCL
 from rlteach.teachers.s3rl import S3RL
-from rlteach.teachers.start_base import MAX_WAITING, ORDINARY, SnapshotPool, SnapshotTeacher, demonstrations, reached
+from rlteach.teachers.start_base import ORDINARY, SnapshotPool, SnapshotTeacher, demonstrations, reached
 from rlteach.teachers.starts_as_tasks import StartsAsTasks
 from rlteach.teachers.uniform import Uniform
 from rlteach.teachers.uniform_starts import UniformStarts
