@@ -122,7 +122,9 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
         return self._observe(), {}
 
     def _uniform_tasks(self, rows: NDArray[np.int64]) -> Floats:
-        draws = np.array([self._generators[row].random(len(self._low)) for row in rows]).reshape(-1, len(self._low))
+        draws = np.empty((len(rows), len(self._low)))
+        for row, draw in zip(rows.tolist(), draws, strict=True):
+            self._generators[row].random(out=draw)
         return np.clip(self._low + draws * (self._high - self._low), self._low, self._high)
 
     def _read_tasks(self, task: Any, rows: NDArray[np.int64]) -> Floats:

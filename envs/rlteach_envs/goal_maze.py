@@ -12,6 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
+from rlteach_envs.rugged import piece_orders, rearranged
 
 SPOUT = (
     "###########",
@@ -108,8 +109,8 @@ class GoalMazeBatch(BatchEnv):
     State: position in cells. Action in [-1, 1]^2: a move of up to 0.25 cells per axis; each axis is applied by itself
     and cancelled when it would enter a wall. Start: middle of the start cell + U(-0.3, 0.3)^2.
     Reward: 1 and termination within 0.5 cells of the goal, else 0. Truncation after `horizon` steps.
-    Observation (float32): position and goal, centred and scaled by the goal box to [-1.5, 1.5]; with
-    `features="rbf"` also a Gaussian of the position for every cell of the grid.
+    Observation (float32): position and goal, centred and scaled by the goal box to [-1.5, 1.5], with shuffled axes
+    too; with `features="rbf"` also a Gaussian of the position for every cell of the grid.
 
     Args:
         num_envs: Number of rows.
@@ -117,6 +118,8 @@ class GoalMazeBatch(BatchEnv):
         box_scale: Size of the goal box per axis, in mazes.
         horizon: Steps after which an episode is truncated.
         features: `"position"` or `"rbf"`.
+        shuffle: Seed of a rugged difficulty: each axis of the goal box cut in 4 and the pieces permuted, so that the
+            goal lies elsewhere than the task says (see `piece_orders`); None for the axes as they are.
     """
 
     task_units: ClassVar[dict[str, str]] = {"x": "cells", "y": "cells"}
@@ -132,6 +135,7 @@ class GoalMazeBatch(BatchEnv):
         box_scale: float = 3.0,
         horizon: int = 150,
         features: str = "position",
+        shuffle: int | None = None,
     ) -> None:
         if features not in ("position", "rbf"):
             raise ValueError(f"features = {features!r} must be 'position' or 'rbf'")
@@ -143,6 +147,7 @@ class GoalMazeBatch(BatchEnv):
         low, high = size / 2 - size * box_scale / 2, size / 2 + size * box_scale / 2
         self.task_space = spaces.Box(low, high, dtype=np.float64)
         self._centre, self._scale = (low + high) / 2, (high - low) / 3
+        self._orders = None if shuffle is None else piece_orders(2, shuffle)
         n_features = 4 + (self.free.size if features == "rbf" else 0)
         self.single_observation_space = spaces.Box(-1.5, 1.5, (n_features,), np.float32)
         self.single_action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -166,30 +171,38 @@ class GoalMazeBatch(BatchEnv):
         """
         offsets = [(i, j) for i in (1 / 6, 3 / 6, 5 / 6) for j in (1 / 6, 3 / 6, 5 / 6)]
         goals = [np.array([x + i, y + j]) for x, y in self.cells for i, j in offsets]
-        inside = [goal for goal in goals if self.task_space.contains(goal)]
+        inside = [self._task_of(goal) for goal in goals if self.task_space.contains(goal)]
         draws = np.random.default_rng(0).random((200, 2))
         low, high = _edges(self.task_space)
-        end = np.array(self.cells[-1]) + 0.5
+        end = self._task_of(np.array(self.cells[-1]) + 0.5)
         return {"feasible": inside, "box": list(low + draws * (high - low)), "far": [end.copy() for _ in range(64)]}
 
-    def is_feasible(self, goal: Any) -> bool:
-        """Tell whether a goal lies in a cell that can be reached (in space; the horizon may be too short)."""
-        x, y = (int(np.floor(value)) for value in np.asarray(goal))
+    def is_feasible(self, task: Any) -> bool:
+        """Tell whether a task's goal lies in a cell that can be reached (in space; the horizon may be too short)."""
+        x, y = (int(np.floor(value)) for value in self._goals_of(np.asarray(task)[None])[0])
         return (x, y) in set(self.cells)
+
+    @property
+    def _goals(self) -> Floats:
+        return self._goals_of(self._tasks)
+
+    def _goals_of(self, tasks: Floats) -> Floats:
+        return tasks if self._orders is None else self._moved(tasks, self._orders)
+
+    def _task_of(self, goal: Floats) -> Floats:
+        return goal if self._orders is None else self._moved(goal[None], np.argsort(self._orders, axis=1))[0]
+
+    def _moved(self, points: Floats, orders: NDArray[np.int64]) -> Floats:
+        return self._low + (self._high - self._low) * rearranged(
+            (points - self._low) / (self._high - self._low), orders
+        )
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
         """Draw a goal from the last 4 of the first `progress` x all cells along the corridor; at 1 from all cells."""
         last = max(4, int(np.ceil(progress * len(self.cells))))
         window = self.cells if progress >= 1 else self.cells[last - 4 : last]
         goal = np.array(window[rng.integers(len(window))]) + rng.random(2)
-        low, high = _edges(self.task_space)
-        return np.clip(goal, low, high)
-
-    def set_task(self, task: Any, mask: NDArray[np.bool_] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Move the goals of the masked rows (all, without a mask) in the middle of their episodes."""
-        rows = np.flatnonzero(np.ones(self.num_envs, dtype=bool) if mask is None else mask)
-        self._tasks[rows] = self._read_tasks(task, rows)
-        return self._observe(), {}
+        return self._task_of(np.clip(goal, *_edges(self.task_space)))
 
     def demonstrate(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the action (2,) that goes along a shortest path to the goal; nowhere when it cannot be reached."""
@@ -219,12 +232,13 @@ class GoalMazeBatch(BatchEnv):
         new_y = y + moves[:, 1]
         y = np.where(self._wall[x.astype(np.int64) * self._height + new_y.astype(np.int64)], y, new_y)
         self._positions[:, 0], self._positions[:, 1] = x, y
-        dx, dy = x - self._tasks[:, 0], y - self._tasks[:, 1]
+        goals = self._goals
+        dx, dy = x - goals[:, 0], y - goals[:, 1]
         reached = dx * dx + dy * dy <= GOAL_RADIUS**2
         return reached.astype(np.float64), reached, reached
 
     def _observe(self) -> NDArray[np.float32]:
-        parts = [(self._positions - self._centre) / self._scale, (self._tasks - self._centre) / self._scale]
+        parts = [(self._positions - self._centre) / self._scale, (self._goals - self._centre) / self._scale]
         if self.features == "rbf":
             parts.append(position_features(self._positions, *self.free.shape))
         return np.concatenate(parts, axis=1).astype(np.float32)
@@ -233,7 +247,7 @@ class GoalMazeBatch(BatchEnv):
         """Return a picture of the maze: walls dark, the agent blue, the goal green where it lies inside."""
         image = np.where(self.free.T[::-1, :, None], 255, 60).astype(np.uint8).repeat(3, 2)
         image = image.repeat(pixels, 0).repeat(pixels, 1)
-        for (x, y), colour in ((self._tasks[row], (40, 160, 60)), (self._positions[row], (40, 80, 220))):
+        for (x, y), colour in ((self._goals[row], (40, 160, 60)), (self._positions[row], (40, 80, 220))):
             top, left = int((self.free.shape[1] - y) * pixels), int(x * pixels)
             if 0 <= top < image.shape[0] and 0 <= left < image.shape[1]:
                 image[max(top - 4, 0) : top + 4, max(left - 4, 0) : left + 4] = colour
@@ -252,8 +266,3 @@ class GoalMaze(SingleEnv):
     def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
         self._maze = GoalMazeBatch(1, **kwargs)
         super().__init__(self._maze, render_mode)
-
-    def set_task(self, task: Any) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Move the goal in the middle of an episode."""
-        observations, info = self._maze.set_task(np.asarray(task)[None])
-        return observations[0], info

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
+from rlteach_envs.rugged import piece_orders, rearranged
 
 MASTERED = 0.75
 
@@ -33,6 +35,10 @@ class SkillGraph:
         rotation: Angle between the first two axes of task space and grid, in radians.
         live: Which cubes can be learned (cubes ** dimensions,).
         prerequisites: For each cube its live previous neighbours; empty only for the origin, and unused for dead ones.
+        box_scale: Edge of the box in grids; the grid lies in the middle.
+        trivial: Share of the box, at the lower end of its first axis, that is no grid: there everything succeeds.
+        mirrored: Axes along which the grid begins at the upper end.
+        orders: Where the pieces of each axis go (dimensions, 4), see `rearranged`; None for nowhere.
     """
 
     dimensions: int
@@ -40,6 +46,10 @@ class SkillGraph:
     rotation: float
     live: NDArray[np.bool_]
     prerequisites: tuple[NDArray[np.int64], ...]
+    box_scale: float = 1.0
+    trivial: float = 0.0
+    mirrored: tuple[int, ...] = ()
+    orders: NDArray[np.int64] | None = None
 
     @property
     def n_skills(self) -> int:
@@ -54,30 +64,56 @@ class SkillGraph:
         skill = np.ravel_multi_index(tuple(np.clip(index, 0, None).T), (self.cubes,) * self.dimensions)
         return np.where(inside & self.live[skill], skill, -1).astype(np.int64)
 
+    def is_trivial(self, observations: ArrayLike) -> NDArray[np.bool_]:
+        """Tell which observations (n, d) lie where everything succeeds."""
+        points = np.asarray(observations, dtype=np.float64)[:, : self.dimensions]
+        return np.asarray(self._in_order(points)[:, 0] < self.trivial)
+
     def centre(self, skill: int) -> Floats:
         """Return the middle of a cube in task space (dimensions,)."""
+        return self.near_centre(skill, np.zeros(self.dimensions))
+
+    def near_centre(self, skill: int, offset: Floats) -> Floats:
+        """Return the point in task space that lies `offset` (dimensions,), in cubes, from the middle of a cube."""
         index = np.array(np.unravel_index(skill, (self.cubes,) * self.dimensions), dtype=np.float64)
-        return self._from_grid((index + 0.5) / self.cubes)
+        return self._from_grid((index + 0.5) / self.cubes + offset / self.cubes)
 
     @property
     def _enlargement(self) -> float:
         return float(abs(np.cos(self.rotation)) + abs(np.sin(self.rotation)))
 
+    def _in_order(self, points: Floats) -> Floats:
+        return points if self.orders is None else rearranged(points, self.orders)
+
+    def _mirror(self, points: Floats) -> Floats:
+        flipped = np.isin(np.arange(self.dimensions), self.mirrored)
+        return np.where(flipped, 1.0 - points, points) if self.mirrored else points
+
     def _to_grid(self, points: Floats) -> Floats:
-        if self.rotation == 0:
-            return points
-        a, b = ((points[:, :2] - 0.5) * self._enlargement).T
-        cosine, sine = np.cos(self.rotation), np.sin(self.rotation)
-        turned = np.stack([cosine * a + sine * b, cosine * b - sine * a], axis=1) + 0.5
-        return np.concatenate([turned, points[:, 2:]], axis=1)
+        points = self._in_order(points)
+        if self.trivial > 0:
+            points = np.concatenate([(points[:, :1] - self.trivial) / (1 - self.trivial), points[:, 1:]], axis=1)
+        if self.box_scale != 1:
+            points = (points - 0.5) * self.box_scale + 0.5
+        if self.rotation != 0:
+            a, b = ((points[:, :2] - 0.5) * self._enlargement).T
+            cosine, sine = np.cos(self.rotation), np.sin(self.rotation)
+            turned = np.stack([cosine * a + sine * b, cosine * b - sine * a], axis=1) + 0.5
+            points = np.concatenate([turned, points[:, 2:]], axis=1)
+        return self._mirror(points)
 
     def _from_grid(self, point: Floats) -> Floats:
-        if self.rotation == 0:
-            return point
-        a, b = point[:2] - 0.5
-        cosine, sine = np.cos(self.rotation), np.sin(self.rotation)
-        turned = np.array([cosine * a - sine * b, sine * a + cosine * b]) / self._enlargement + 0.5
-        return np.concatenate([turned, point[2:]])
+        point = self._mirror(point)
+        if self.rotation != 0:
+            a, b = point[:2] - 0.5
+            cosine, sine = np.cos(self.rotation), np.sin(self.rotation)
+            turned = np.array([cosine * a - sine * b, sine * a + cosine * b]) / self._enlargement + 0.5
+            point = np.concatenate([turned, point[2:]])
+        if self.box_scale != 1:
+            point = (point - 0.5) / self.box_scale + 0.5
+        if self.trivial > 0:
+            point = np.concatenate([self.trivial + (1 - self.trivial) * point[:1], point[1:]])
+        return point if self.orders is None else rearranged(point[None], np.argsort(self.orders, axis=1))[0]
 
 
 def dead_cubes(dimensions: int, cubes: int, share: float) -> NDArray[np.bool_]:
@@ -112,7 +148,7 @@ class ToyCubesBatch(BatchEnv):
 
     Task and observation: a point of the unit cube, `useless` more dimensions included.
     Action in [0, 1]: the competence that the learner claims. Return: the claim, plus N(0, `noise`). Success: a claim
-    above 0.75.
+    above 0.75. Where the task is trivial every claim counts as 1; where it is infeasible no learner can claim any.
     `skill_graph` tells a synthetic learner which cube an observation lies in and what unlocks it.
 
     Args:
@@ -124,6 +160,12 @@ class ToyCubesBatch(BatchEnv):
         rotation: Angle between task space and grid in degrees; the box is enlarged so that the grid fits, the rest of
             it is infeasible.
         noise: Standard deviation of the noise on the return.
+        box_scale: Edge of the box in grids, the grid in its middle; the rest is infeasible.
+        trivial: Share of the box, beside the lower end of the grid's first axis, where every episode succeeds.
+        mirrored: Axes along which the grid begins at the upper end of the box: another learner, for whom other cubes
+            are easy.
+        shuffle: Seed of a rugged difficulty: each axis cut in 4 and the pieces permuted, see `piece_orders`; None for
+            the axes as they are.
     """
 
     return_range = (0.0, 1.0)
@@ -139,6 +181,10 @@ class ToyCubesBatch(BatchEnv):
         dead: float = 0.0,
         rotation: float = 0.0,
         noise: float = 0.0,
+        box_scale: float = 1.0,
+        trivial: float = 0.0,
+        mirrored: Sequence[int] = (),
+        shuffle: int | None = None,
     ) -> None:
         if dimensions < 1 or cubes < 2 or useless < 0 or not 0 <= dead < 1 or noise < 0:
             raise ValueError(
@@ -147,6 +193,11 @@ class ToyCubesBatch(BatchEnv):
             )
         if rotation and dimensions < 2:
             raise ValueError("a rotation needs at least two dimensions")
+        if not box_scale >= 1 or not 0 <= trivial < 1 or not set(mirrored) <= set(range(dimensions)):
+            raise ValueError(
+                f"box_scale = {box_scale} >= 1, trivial = {trivial} in [0, 1) and mirrored = {list(mirrored)} "
+                f"among the axes 0 to {dimensions - 1} must all hold"
+            )
         self.noise = noise
         size = dimensions + useless
         self.task_space = spaces.Box(0.0, 1.0, (size,), np.float64)
@@ -156,17 +207,26 @@ class ToyCubesBatch(BatchEnv):
         shape = (cubes,) * dimensions
         before = [_flat(previous_neighbours(index), shape) for index in np.ndindex(*shape)]
         alive = tuple(neighbours[live[neighbours]] for neighbours in before)
-        self.skill_graph = SkillGraph(dimensions, cubes, np.deg2rad(rotation), live, alive)
+        self.skill_graph = SkillGraph(
+            dimensions,
+            cubes,
+            np.deg2rad(rotation),
+            live,
+            alive,
+            box_scale=box_scale,
+            trivial=trivial,
+            mirrored=tuple(mirrored),
+            orders=None if shuffle is None else piece_orders(dimensions, shuffle),
+        )
         self._useless = useless
         super().__init__(num_envs, horizon=1)
 
     @cached_property
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
         """`cubes`: the middle of every learnable cube, so that success is the share of cubes mastered."""
-        return {"cubes": [self._task_at(int(skill)) for skill in np.flatnonzero(self.skill_graph.live)]}
-
-    def _task_at(self, skill: int) -> Floats:
-        return np.concatenate([self.skill_graph.centre(skill), np.full(self._useless, 0.5)])
+        graph = self.skill_graph
+        middle = np.full(self._useless, 0.5)
+        return {"cubes": [np.concatenate([graph.centre(int(s)), middle]) for s in np.flatnonzero(graph.live)]}
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
         """Draw a point near the middle of a live cube on one of three neighbouring diagonals; at 1 of any live cube."""
@@ -175,16 +235,17 @@ class ToyCubesBatch(BatchEnv):
         near = np.abs(sums - progress * sums.max()) <= 1
         chosen = np.flatnonzero(graph.live & (near if progress < 1 else True))
         chosen = chosen if len(chosen) else np.flatnonzero(graph.live)
-        task = self._task_at(int(chosen[rng.integers(len(chosen))]))
-        task[: graph.dimensions] += rng.uniform(-0.25, 0.25, graph.dimensions) / graph.cubes
-        task[graph.dimensions :] = rng.random(self._useless)
-        return np.clip(task, 0.0, 1.0)
+        skill = int(chosen[rng.integers(len(chosen))])
+        point = graph.near_centre(skill, rng.uniform(-0.25, 0.25, graph.dimensions))
+        return np.clip(np.concatenate([point, rng.random(self._useless)]), 0.0, 1.0)
 
     def _begin(self, rows: NDArray[np.int64]) -> None:
         """Nothing but the task makes an episode."""
 
     def _advance(self, actions: NDArray[Any]) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
         claims = np.clip(actions[:, 0].astype(np.float64), 0.0, 1.0)
+        if self.skill_graph.trivial > 0:
+            claims = np.where(self.skill_graph.is_trivial(self._observe()), 1.0, claims)
         rewards = claims
         if self.noise > 0:
             draws = [g.standard_normal() if on else 0.0 for g, on in zip(self._generators, self._playing, strict=True)]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rlteach_envs.goal_maze import GoalMaze, GoalMazeBatch, corridor, path_lengths, position_features, read_layout
+from rlteach_envs.rugged import piece_orders
 
 PICTURE = """
 ###########
@@ -258,3 +259,56 @@ def test_a_goal_can_be_moved_in_the_middle_of_an_episode() -> None:
     assert np.array_equal(before[:2], after[:2]) and not np.array_equal(before[2:], after[2:])
     with pytest.raises(ValueError, match="outside"):
         env.set_task(np.array([500.0, 0.0]))
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"layout": "serpentine", "box_scale": 2}, {"box_scale": 1.3, "features": "rbf"}]
+)
+def test_with_shuffled_axes_the_goal_lies_where_its_piece_went(kwargs: dict[str, Any]) -> None:
+    plain, rugged = GoalMazeBatch(64, **kwargs), GoalMazeBatch(64, shuffle=1, **kwargs)
+    low, high = plain.task_space.low, plain.task_space.high  # type: ignore[attr-defined]
+    orders = piece_orders(2, 1)
+    tasks = np.random.default_rng(0).uniform(low, high, (64, 2))
+    goals = tasks.copy()
+    for goal in goals:
+        for axis in range(2):
+            place = 4 * (goal[axis] - low[axis]) / (high - low)[axis]
+            goal[axis] = low[axis] + (orders[axis][int(place)] + place % 1) / 4 * (high - low)[axis]
+    seen, _ = rugged.reset(seed=0, options={"task": tasks})
+    meant, _ = plain.reset(seed=0, options={"task": goals})
+    assert seen == pytest.approx(meant, abs=1e-6) and not np.allclose(goals, tasks)
+    rng = np.random.default_rng(1)
+    for _ in range(100):
+        actions = rng.uniform(-1, 1, (64, 2)).astype(np.float32)
+        for a, b in zip(rugged.step(actions)[:4], plain.step(actions)[:4], strict=True):
+            assert np.allclose(a, b, atol=1e-6)
+    assert [rugged.is_feasible(task) for task in tasks] == [plain.is_feasible(goal) for goal in goals]
+    moved, _ = rugged.set_task(tasks[::-1])
+    again, _ = plain.set_task(goals[::-1])
+    assert moved == pytest.approx(again, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_test_sets_oracle_and_demonstration_stay_right_with_shuffled_axes(seed: int) -> None:
+    for kwargs in ({}, {"layout": "serpentine", "box_scale": 2, "horizon": 300}):
+        plain, env = GoalMazeBatch(1, **kwargs), GoalMaze(shuffle=seed, **kwargs)  # type: ignore[arg-type]
+        batch = GoalMazeBatch(1, shuffle=seed, **kwargs)  # type: ignore[arg-type]
+        for name in ("feasible", "far"):
+            tasks = np.array(batch.test_sets[name])
+            assert batch._goals_of(tasks) == pytest.approx(np.array(plain.test_sets[name]), abs=1e-4)
+            assert all(batch.is_feasible(task) and env.task_space.contains(task) for task in tasks)
+        assert np.array_equal(batch.test_sets["box"], plain.test_sets["box"])
+        lengths = path_lengths(batch.free, batch.start)
+        rng = np.random.default_rng(0)
+        near = [batch._goals_of(batch.oracle_window(0.0, rng)[None])[0] for _ in range(100)]
+        assert {lengths[tuple(map(int, goal))] for goal in near} == {0, 1, 2, 3}
+        task = batch.test_sets["feasible"][50]
+        observation, _ = env.reset(seed=0, options={"task": task})
+        for _ in range(100):
+            observation, _, reached, _, _ = env.step(env.demonstrate(observation))
+            if reached:
+                break
+        assert reached
+        picture = env._batch.picture(0)  # type: ignore[attr-defined]
+        x, y = env._batch._goals[0]  # type: ignore[attr-defined]
+        assert tuple(picture[int((batch.free.shape[1] - y) * 16), int(x * 16)]) in ((40, 160, 60), (40, 80, 220))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rlteach_envs.rugged import piece_orders
 from rlteach_envs.toy_cubes import ToyCubes, ToyCubesBatch, dead_cubes, previous_neighbours
 
 import rlteach
@@ -199,6 +200,11 @@ VARIANTS: list[dict[str, Any]] = [
     {"dead": 0.5},
     {"rotation": 30.0},
     {"dimensions": 1, "cubes": 2},
+    {"box_scale": 2.25},
+    {"trivial": 0.8},
+    {"shuffle": 0},
+    {"mirrored": [0, 1]},
+    {"shuffle": 3, "trivial": 0.4, "box_scale": 1.5, "rotation": 20.0, "mirrored": [1], "dead": 0.2, "useless": 1},
 ]
 BUILT = [ToyCubesBatch(1, **kwargs) for kwargs in VARIANTS]
 
@@ -211,6 +217,94 @@ def test_the_oracle_stays_in_learnable_cubes_for_any_progress(progress: float, s
         task = env.oracle_window(progress, rng)
         assert env.task_space.contains(task)
         assert env.skill_graph.skill_of(task[None])[0] >= 0
+
+
+def test_in_a_larger_box_the_grid_lies_in_the_middle_and_the_rest_is_infeasible() -> None:
+    graph = ToyCubes(box_scale=2.5).skill_graph
+    assert graph.centre(0) == pytest.approx([0.5 - 0.2 + 0.02] * 2) and graph.centre(99) == pytest.approx([0.68] * 2)
+    points = np.random.default_rng(0).random((20_000, 2))
+    inside = (abs(points - 0.5) < 0.2).all(axis=1)
+    assert ((graph.skill_of(points) >= 0) == inside).all()
+    assert inside.mean() == pytest.approx(1 / 2.5**2, abs=0.01)
+    learner, teacher = taught([np.array([0.31, 0.31])] * 80 + [np.array([0.05, 0.9])] * 9, box_scale=2.5)
+    assert learner.competence[0] == 80 and learner.competence.sum() == 80
+    assert [o.ret for o in teacher.outcomes[80:] if o is not None] == [0.0] * 9
+
+
+def test_a_trivial_part_of_the_box_succeeds_at_once_and_teaches_nothing() -> None:
+    graph = ToyCubes(trivial=0.8).skill_graph
+    assert graph.centre(0) == pytest.approx([0.8 + 0.2 * 0.05, 0.05])
+    rng = np.random.default_rng(0)
+    points = rng.random((20_000, 2))
+    assert (graph.is_trivial(points) == (points[:, 0] < 0.8)).all()
+    assert ((graph.skill_of(points) >= 0) == (points[:, 0] >= 0.8)).all()
+    easy = [np.array([rng.uniform(0, 0.79), rng.random()]) for _ in range(50)]
+    learner, teacher = taught([*easy, np.array([0.99, 0.99])], trivial=0.8)
+    outcomes = [outcome for outcome in teacher.outcomes if outcome is not None]
+    assert [(o.ret, o.success) for o in outcomes] == [(1.0, 1.0)] * 50 + [(0.0, 0.0)]
+    assert not learner.competence.any()
+    env = ToyCubesBatch(400, trivial=0.8, noise=0.2)
+    env.reset(seed=0, options={"task": np.tile([0.1, 0.5], (400, 1))})
+    _, rewards, _, _, _ = env.step(np.zeros((400, 1), np.float32))
+    assert rewards.mean() == pytest.approx(1.0, abs=0.04) and rewards.std() == pytest.approx(0.2, rel=0.15)
+
+
+def test_a_mirrored_learner_begins_in_another_corner() -> None:
+    for axes, corner in (([0], [0.95, 0.05]), ([1], [0.05, 0.95]), ([0, 1], [0.95, 0.95])):
+        graph = ToyCubes(mirrored=axes).skill_graph
+        assert graph.centre(0) == pytest.approx(corner)
+        rng = np.random.default_rng(0)
+        tasks = rng.uniform(0, 0.2, (500, 2))
+        there = np.where(np.isin([0, 1], axes), 1 - tasks, tasks)
+        plain, _ = taught(list(tasks))
+        mirrored, _ = taught(list(there), mirrored=axes)
+        assert (plain.competence == mirrored.competence).all() and plain.competence.max() == 100
+
+
+def test_shuffled_axes_are_the_plain_ones_cut_in_four_and_put_in_another_order() -> None:
+    plain, rugged = ToyCubes().skill_graph, ToyCubes(shuffle=0).skill_graph
+    orders = piece_orders(2, 0)
+    points = np.random.default_rng(0).random((5000, 2))
+    by_hand = np.array(
+        [[(orders[axis][int(4 * x)] + 4 * x % 1) / 4 for axis, x in enumerate(point)] for point in points]
+    )
+    assert (rugged.skill_of(points) == plain.skill_of(by_hand)).all()
+    assert np.mean(rugged.skill_of(points) == plain.skill_of(points)) < 0.2
+    counts = np.bincount(rugged.skill_of(points), minlength=100)
+    assert counts.min() > 20 and counts.max() < 90, "every cube keeps its share of the box"
+
+
+@pytest.mark.parametrize("kwargs", VARIANTS)
+def test_the_batch_equals_single_environments_and_every_variant_can_be_mastered(kwargs: dict[str, Any]) -> None:
+    batch = ToyCubesBatch(3, noise=0.1, **kwargs)
+    singles = [ToyCubes(noise=0.1, **kwargs) for _ in range(3)]
+    tasks = np.random.default_rng(0).random((20, 3, batch.task_space.shape[0]))
+    batch.reset(seed=5)
+    for index, single in enumerate(singles):
+        single.reset(seed=5 + index)
+    for row in tasks:
+        observations, _ = batch.reset(options={"task": row})
+        firsts = [single.reset(options={"task": task})[0] for single, task in zip(singles, row, strict=True)]
+        assert np.array_equal(observations, firsts)
+        claims = np.full((3, 1), 0.76, np.float32)
+        _, rewards, _, _, infos = batch.step(claims)
+        steps = [single.step(claims[0]) for single in singles]
+        assert [step[1] for step in steps] == rewards.tolist()
+        assert [step[4]["is_success"] for step in steps] == infos["is_success"].tolist()
+    graph = batch.skill_graph
+    live = np.flatnonzero(graph.live)
+    order = sorted(live, key=lambda skill: sum(np.unravel_index(skill, (graph.cubes,) * graph.dimensions)))
+    competence = np.zeros(graph.n_skills)
+    for skill in order:
+        seen = np.array([batch.test_sets["cubes"][int(np.searchsorted(live, skill))]], np.float32)
+        practise(competence, graph.skill_of(np.repeat(seen, 76, axis=0)), graph, 1.0)
+    assert (competence[live] == 76).all() and competence.sum() == 76 * len(live)
+
+
+@pytest.mark.parametrize("kwargs", [{"box_scale": 0.5}, {"trivial": 1.0}, {"mirrored": [2]}, {"trivial": -0.1}])
+def test_variants_that_cannot_be_are_refused(kwargs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(kwargs))):
+        ToyCubes(**kwargs)
 
 
 def test_the_oracle_goes_from_the_origin_to_everything() -> None:
