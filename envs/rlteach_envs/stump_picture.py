@@ -40,13 +40,25 @@ def draw(terrain: Terrain, body: WalkerBody, states: Floats) -> NDArray[np.uint8
         fill(image, pole - corner + np.array([0.0, GROUND_HEIGHT]), FLAG)
     for polygon in (*box_corners(terrain.boxes).transpose(1, 0, 2), *terrain.polygons):
         fill(image, polygon - corner, STUMP)
-    order = [*range(len(body.parts) - 1, 0, -1), 0]
-    for i in order:
+    paint_body(image, body, states, corner)
+    return image
+
+
+def paint_body(image: NDArray[np.uint8], body: WalkerBody, states: Floats, corner: Floats, hull: Colour = HULL) -> None:
+    """Paint the parts of a walker, its hull in front.
+
+    Args:
+        image: The picture.
+        body: The walker.
+        states: x, y and angle of each part in the first three columns.
+        corner: What the lower left corner of the picture shows, in m.
+        hull: Colour of the hull.
+    """
+    for i in (*range(len(body.parts) - 1, 0, -1), 0):
         x, y, angle = states[i, :3]
         cos, sin = math.cos(angle), math.sin(angle)
         points = np.array([(x + px * cos - py * sin, y + px * sin + py * cos) for px, py in body.parts[i].polygon])
-        fill(image, points - corner, HULL if i == 0 else LIMBS[(i - 1) // 2 % 2])
-    return image
+        fill(image, points - corner, hull if i == 0 else LIMBS[(i - 1) // 2 % 2])
 
 
 def fill(image: NDArray[np.uint8], polygon: Floats, colour: Colour) -> None:

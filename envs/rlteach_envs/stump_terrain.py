@@ -9,8 +9,10 @@ learning of Deep RL in continuously parameterized environments") and of TeachMyA
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,11 +91,38 @@ class Terrain:
         ground: Vertices of the ground line (n, 2), x rising, in m; it goes on below the obstacles.
         boxes: Stumps (m, 5): centre x, centre y, half width, half height in m, and angle in rad.
         polygons: Convex obstacles, counter-clockwise (k, 2) each, in m.
+        ceiling: Vertices of a line above (n, 2), in m.
     """
 
     ground: Floats
     boxes: Floats
     polygons: tuple[Floats, ...] = ()
+    ceiling: Floats | None = None
+
+    @cached_property
+    def arrays(self) -> dict[str, Floats | NDArray[np.int64]]:
+        """Everything as arrays that must not be written to; `of` makes an equal terrain of them."""
+        arrays = self._arrays()
+        for array in arrays.values():
+            array.flags.writeable = False
+        return arrays
+
+    def _arrays(self) -> dict[str, Any]:
+        return {
+            "ground": self.ground,
+            "boxes": self.boxes,
+            "polygons": np.concatenate([np.empty((0, 2)), *self.polygons]),
+            "polygon_sizes": np.array([len(polygon) for polygon in self.polygons], dtype=np.int64),
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Any]) -> Self:
+        """Return the terrain of which `arrays` holds the arrays."""
+        return cls(np.array(arrays["ground"]), np.array(arrays["boxes"]), _split(arrays))
+
+    def is_of(self, arrays: Mapping[str, Any]) -> bool:
+        """Tell whether `arrays` holds the arrays of an equal terrain."""
+        return all(arrays[name] is own or np.array_equal(arrays[name], own) for name, own in self.arrays.items())
 
     def segments(self) -> Floats:
         """Return all edges as a lidar takes them; of boxes the left, upper and right ones, or all four if turned."""
@@ -105,6 +134,11 @@ class Terrain:
             pieces.append(_level_sides(self.boxes))
         pieces += [(polygon, np.roll(polygon, -1, axis=0)) for polygon in self.polygons]
         return sort_segments(pieces)
+
+
+def _split(arrays: Mapping[str, Any]) -> tuple[Floats, ...]:
+    sizes = arrays["polygon_sizes"]
+    return tuple(np.split(np.array(arrays["polygons"]), np.cumsum(sizes)[:-1])) if len(sizes) else ()
 
 
 def box_corners(boxes: Floats) -> Floats:

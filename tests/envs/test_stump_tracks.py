@@ -170,7 +170,7 @@ def test_the_lidar_agrees_with_the_ray_casts_of_box2d(name):
     rng = np.random.default_rng(1)
     terrain = make_terrain(TERRAINS[name], rng)
     world = Box2D.b2World(gravity=(0, -10))
-    walker_world._add_ground(world, terrain)
+    walker_world.add_terrain(world, terrain)
     sight, seen = lidar.Lidar("numpy"), np.empty(10)
     sight.load(terrain.segments())
     hits = 0
@@ -322,8 +322,48 @@ def test_every_body_hangs_together_and_keeps_to_the_limits_of_its_joints(body):
             break
     for joint, motor in zip(env._world._joints, BODIES[body].motors, strict=True):
         assert motor.low - 0.15 < joint.angle < motor.high + 0.15
-        assert (joint.anchorA - joint.anchorB).length < 0.03
+        assert (joint.anchorA - joint.anchorB).length < 0.05
     assert env.observation_space.shape == (BODIES[body].observation_size + 10,)
+
+
+@pytest.mark.parametrize("body", BODIES.keys() - {"old_classic_bipedal"})
+def test_every_body_starts_in_one_piece_with_its_joints_at_rest_and_above_the_ground(body):
+    env = make(body=body)
+    env.reset(seed=0, options={"task": {"stump_height": 0.0, "obstacle_spacing": 6.0}})
+    joints = env._world._world.joints
+    assert len(joints) == len(BODIES[body].motors) + len(BODIES[body].hinges)
+    for joint in joints:
+        assert (joint.anchorA - joint.anchorB).length < 1e-5 and abs(joint.angle) < 1e-6
+    lowest = min((part.transform * v)[1] for part in env._world._parts for v in part.fixtures[0].shape.vertices)
+    assert GROUND_HEIGHT - 1e-4 < lowest < GROUND_HEIGHT + 0.2
+
+
+def test_spider_and_millipede_are_those_of_the_published_zoo():
+    # To each side half the hull, three parts at an angle, and half the width of the last one.
+    span = 20 + 40 * np.sin(np.pi * np.array([0.25, 0.7, 0.9])).sum() + 0.8 * 6 * np.cos(0.1 * np.pi)
+    for body, motors, observed, torque, penalty, width in (
+        ("spider", 12, 42, 100.0, 0.00035 / 2, span),
+        ("millipede", 16, 54, 200.0, 0.00035 / 4, 80.0),
+    ):
+        env = make(body=body)
+        env.reset(seed=0, options={"task": TASK})
+        assert env.action_space.shape == (motors,) and env.observation_space.shape == (observed,)
+        assert BODIES[body].torque == torque and BODIES[body].penalty == pytest.approx(80 * penalty)
+        corners = [(part.transform * v)[0] for part in env._world._parts for v in part.fixtures[0].shape.vertices]
+        assert 30 * np.ptp(corners) == pytest.approx(width, abs=0.01)
+    head, *others = (part.start[0] for part in BODIES["millipede"].parts)
+    assert head == max(head, *others) == 0.0
+
+
+def test_a_millipede_bends_at_its_hinges_only_as_far_as_they_let_it():
+    env = make(body="millipede", horizon=200)
+    env.reset(seed=0, options={"task": {"stump_height": 3.0, "obstacle_spacing": 0.5}})
+    bends = []
+    for action in random_actions(env, 150):
+        env.step(action)
+        angles = [env._world._parts[k].angle for k in (0, 5, 10, 15)]
+        bends.append(np.abs(np.diff(angles)).max())
+    assert 0.1 < np.median(bends) < 0.05 * np.pi + 0.05 and max(bends) < 0.05 * np.pi + 0.15
 
 
 # -- repeating and saving ----------------------------------------------------------------------------------------------
@@ -366,6 +406,22 @@ def test_a_snapshot_continues_bit_by_bit_in_the_same_and_in_another_environment(
             assert copy.np_random.random() == after
         compared += len(onwards)
     assert compared > 600
+
+
+@pytest.mark.parametrize("body", ["classic_bipedal", "spider", "millipede"])
+def test_a_walker_put_into_place_goes_on_as_one_in_a_world_that_was_built_for_it(body):
+    env, other = make(body=body), make(body=body)
+    for seed in range(6):
+        env.reset(seed=seed)
+        for action in random_actions(env, 8 + seed, seed):
+            env.step(action)
+        snapshot, built = env.get_snapshot(), env._world._world
+        env.step(random_actions(env, 1)[0])
+        other.reset(seed=99)
+        for copy in (env, other):
+            copy.set_snapshot(snapshot)
+        assert env._world._world is built
+        assert rollout(env, random_actions(env, 60)) == rollout(other, random_actions(env, 60))
 
 
 def test_saving_twice_saves_the_same_and_only_plain_values():
@@ -500,6 +556,7 @@ def test_the_fast_variant_differs_only_in_its_solver():
 def test_importing_the_environments_imports_neither_box2d_nor_numba():
     script = (
         "import gymnasium, sys, rlteach_envs, rlteach_envs.stump_tracks\n"
+        "import rlteach_envs.parkour, rlteach_envs.ued_walker\n"
         "assert not {'Box2D', 'numba'} & set(sys.modules)\n"
         "sys.modules['Box2D'] = None\n"
         "try:\n    rlteach_envs.stump_tracks.StumpTracks()\n"

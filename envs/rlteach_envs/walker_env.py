@@ -1,0 +1,278 @@
+"""What every walker on a track has in common: tasks, episodes, reward and snapshots; derived classes give the track.
+
+Observation, reward and actions are those of Gymnasium's BipedalWalker, for any body of `walker_bodies`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rlteach_envs.lidar import RAYS, Lidar
+from rlteach_envs.stump_terrain import STEP, Terrain
+from rlteach_envs.walker_bodies import WalkerBody
+from rlteach_envs.walker_tasks import Tasks, check_at_least_one
+
+Observation = NDArray[np.float32]
+
+PUSH = 5.0
+"""Largest force that pushes the hull sideways during the first step, in N."""
+
+SUCCESS_RETURN = 230.0
+"""An episode with a higher undiscounted return counts as a success (Portelas et al. 2019)."""
+
+FALL_REWARD = -100.0
+PROGRESS_REWARD = 130 / 30.0
+"""Reward per metre forwards."""
+
+TILT_REWARD = -5.0
+"""Reward per rad that the hull leans further from level."""
+
+
+AHEAD = 20
+"""Places ahead of the hull, two steps of the track apart, of which an expert may know the heights."""
+
+
+def places_ahead(x: float) -> NDArray[np.float64]:
+    """Return where these places (20,) are when the hull is at x, in m."""
+    places: NDArray[np.float64] = x + 2 * STEP * np.arange(AHEAD)
+    return places
+
+
+class WalkerEnv(gym.Env[Any, NDArray[np.float32]]):
+    """A walker that is to reach the end of a track.
+
+    Args:
+        tasks: What varies from task to task.
+        name: Name of the body.
+        body: The body.
+        world: A `WalkerWorld` of that body.
+        start: The pose in which it starts.
+        goal: Where an episode ends well, in m.
+        lidar: What it sees with.
+        horizon: Steps after which an episode is truncated.
+        render_mode: None or `"rgb_array"`.
+        more_senses: Numbers that `_sense` gives beyond those of the body.
+        more_actions: Numbers of an action beyond those of the motors.
+        privileged: Numbers that `_look_ahead` gives, and only an expert sees; none are observed when it is 0.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 50}  # type: ignore[misc]
+    env_version = "0"
+    terrain_type: ClassVar[type[Terrain]] = Terrain
+
+    def __init__(
+        self,
+        *,
+        tasks: Tasks,
+        name: str,
+        body: WalkerBody,
+        world: Any,
+        start: Mapping[str, Any],
+        goal: float,
+        lidar: Lidar,
+        horizon: int,
+        render_mode: str | None,
+        more_senses: int = 0,
+        more_actions: int = 0,
+        privileged: int = 0,
+    ) -> None:
+        check_at_least_one(horizon=horizon)
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode = {render_mode!r} must be None or 'rgb_array'")
+        self.body, self.horizon, self.render_mode = name, horizon, render_mode
+        self._tasks, self._body, self._world, self._start = tasks, body, world, start
+        self._goal, self._lidar = goal, lidar
+        self.task_space, self.task_units = tasks.space, tasks.units
+        self._seen = body.observation_size + more_senses + (2 if lidar.surfaces else 1) * RAYS
+        self._size = self._seen + privileged
+        self.observation_groups = {"policy": tuple(range(self._seen))}
+        if privileged:
+            self.observation_groups["privileged"] = tuple(range(self._seen, self._size))
+        self.observation_space = spaces.Box(-np.inf, np.inf, (self._size,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (len(body.motors) + more_actions,), np.float32)
+        self._terrain: Terrain | None = None
+
+    # -- what derived classes give ---------------------------------------------------------------------------------
+
+    def _make_terrain(self, numbers: dict[str, Any], rng: np.random.Generator) -> Terrain:
+        raise NotImplementedError
+
+    def _picture(self, terrain: Terrain) -> NDArray[np.uint8]:
+        raise NotImplementedError
+
+    # -- episodes --------------------------------------------------------------------------------------------------
+
+    def oracle_window(self, progress: float, rng: np.random.Generator) -> dict[str, Any]:
+        """Draw from a window of 20 % of every range, sliding from its easy end to its hard one; at 1 from all."""
+        if progress >= 1:
+            return self._tasks.draw(rng)
+        return self._tasks.draw(rng, 0.8 * progress, 0.8 * progress + 0.2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode in a new world, with `options["task"]` or a task drawn uniformly."""
+        super().reset(seed=seed)
+        given = (options or {}).get("task")
+        self._task = self._tasks.draw(self.np_random) if given is None else self._tasks.read(given)
+        self._terrain = self._make_terrain(self._tasks.numbers(self._task), self.np_random)
+        self._push = 2.0 * PUSH * self.np_random.random() - PUSH  # as `uniform` draws it, in half the time
+        self._clock, self._return = 0, 0.0
+        self._begin()
+        self._build(self._start)
+        senses = self._sense()
+        x, y = self._world.hull_position()
+        self._shaping = self._shape(x, senses[0])
+        return self._observe(senses, x, y), {}
+
+    def _begin(self) -> None:
+        """Prepare what a derived class keeps for an episode."""
+
+    def _build(self, pose: Mapping[str, Any]) -> None:
+        assert self._terrain is not None
+        self._load_lidar(self._terrain)
+        self._world.build(self._terrain, pose)
+        self._push_first()
+
+    def _load_lidar(self, terrain: Terrain) -> None:
+        self._lidar.load(terrain.segments())
+
+    def _push_first(self) -> None:
+        if self._clock == 0:
+            self._world.push(self._push)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Advance by 1/50 s."""
+        if self._terrain is None:
+            raise RuntimeError("call reset() before step()")
+        world = self._world
+        effort = self._act(action.tolist() if isinstance(action, np.ndarray) else list(action))
+        senses = self._sense()
+        x, y = world.hull_position()
+        shaping = self._shape(x, senses[0])
+        reward = shaping - self._shaping - self._body.penalty * effort
+        self._shaping = shaping
+        fell = world.fell or x < 0.0
+        if fell:
+            reward = FALL_REWARD
+        self._clock += 1
+        self._return += reward
+        terminated = fell or x > self._goal
+        truncated = not terminated and self._clock >= self.horizon
+        info = {"is_success": self._succeeded(fell, truncated)} if terminated or truncated else {}
+        return self._observe(senses, x, y), reward, terminated, truncated, info
+
+    def _act(self, action: list[float]) -> float:
+        """Step the world, and return the effort."""
+        effort: float = self._world.step(action)
+        return effort
+
+    def _sense(self) -> list[float]:
+        senses: list[float] = self._world.sense()
+        return senses
+
+    def _succeeded(self, fell: bool, truncated: bool) -> bool:
+        return self._return > SUCCESS_RETURN
+
+    def _shape(self, x: float, angle: float) -> float:
+        return PROGRESS_REWARD * x + TILT_REWARD * abs(angle)
+
+    def _observe(self, senses: list[float], x: float, y: float) -> Any:
+        observation = np.empty(self._size, dtype=np.float32)
+        observation[: len(senses)] = senses
+        if self._size == self._seen:
+            self._lidar.scan(x, y, observation)
+        else:
+            self._lidar.scan(x, y, observation[: self._seen])
+            observation[self._seen :] = self._look_ahead(x, y)
+        return observation
+
+    def _look_ahead(self, x: float, y: float) -> NDArray[np.float64]:
+        """Return what only an expert sees from (x, y)."""
+        raise NotImplementedError
+
+    # -- snapshots -------------------------------------------------------------------------------------------------
+
+    def get_snapshot(self) -> dict[str, Any]:
+        """Return the whole state as plain values, and go on as whoever restores it will."""
+        if self._terrain is None:
+            raise RuntimeError("call reset() before get_snapshot()")
+        pose = self._world.pose()
+        snapshot = {
+            "env_version": self.env_version,
+            "body": self.body,
+            "generator": self.np_random.bit_generator.state,
+            "task": {name: value.copy() for name, value in self._task.items()},
+            **self._terrain.arrays,
+            **pose,
+            **self._more(),
+            "push": self._push,
+            "shaping": self._shaping,
+            "clock": self._clock,
+            "return": self._return,
+        }
+        self._world.place(pose)
+        self._push_first()
+        return snapshot
+
+    def set_snapshot(self, snapshot: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Continue bit-exactly from a snapshot of this or another environment with the same body.
+
+        On the track that it was taken on the walker is put in its place; else the world is built anew.
+
+        Raises:
+            ValueError: When it was made by another version or for another body.
+        """
+        version, body = snapshot.get("env_version"), snapshot.get("body")
+        if version != self.env_version or body != self.body:
+            wanted = f"{self.env_version!r} with {self.body!r}"
+            raise ValueError(f"this snapshot is of version {version!r} with body {body!r}, not of {wanted}")
+        self.np_random.bit_generator.state = snapshot["generator"]
+        self._task = {name: np.array(value) for name, value in snapshot["task"].items()}
+        self._push, self._shaping = float(snapshot["push"]), float(snapshot["shaping"])
+        self._clock, self._return = int(snapshot["clock"]), float(snapshot["return"])
+        self._take_more(snapshot)
+        if self._terrain is not None and self._terrain.is_of(snapshot):
+            self._world.place(snapshot)
+            self._push_first()
+        else:
+            self._terrain = self.terrain_type.of(snapshot)
+            self._build(snapshot)
+        return self._observe(self._sense(), *self._world.hull_position()), {}
+
+    def _more(self) -> dict[str, Any]:
+        """Return what a derived class adds to a snapshot."""
+        return {}
+
+    def _take_more(self, snapshot: Mapping[str, Any]) -> None:
+        """Take back what `_more` added."""
+
+    # -- pictures --------------------------------------------------------------------------------------------------
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return a picture (400, 600, 3), 30 pixels to a metre, with the walker in front."""
+        if self.render_mode != "rgb_array" or self._terrain is None:
+            return None
+        return self._picture(self._terrain)
+
+
+def load_walker_world(name: str) -> Any:
+    """Return the module `walker_world`.
+
+    Args:
+        name: Who needs it.
+
+    Raises:
+        gymnasium.error.DependencyNotInstalled: Without Box2D.
+    """
+    try:
+        from rlteach_envs import walker_world
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in ("Box2D", "_Box2D"):
+            raise
+        raise gym.error.DependencyNotInstalled(f"{name} needs Box2D: pip install rlteach[box2d]") from error
+    return walker_world
