@@ -1,6 +1,7 @@
 """Every registered teacher keeps the promises of the protocol, whatever it observes."""
 
 import math
+import os
 import warnings
 from functools import partial
 
@@ -165,12 +166,16 @@ def test_fitting_teachers_stay_in_a_space_of_fifty_dimensions_with_their_own_set
 
 # -- whatever is observed ----------------------------------------------------------------------------------------------
 
+HISTORIES = int(os.environ.get("RLTEACH_HISTORIES", "200"))
+"""Histories of outcomes per teacher; `scripts/test --full` asks for 10,000."""
+
 NUMBERS = st.floats() | st.sampled_from([0.0, 1.0, -1.0, math.nan, math.inf, 1.7e308, -1.7e308, 5e-324])
 OUTCOMES = st.lists(st.tuples(NUMBERS, NUMBERS, st.booleans()), min_size=1, max_size=30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REGISTERED)
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=HISTORIES, deadline=None, derandomize=True)
 @given(space=st.sampled_from(sorted(SPACES)), observed=OUTCOMES, seed=st.integers(0, 3))
 def test_lessons_stay_in_their_space_whatever_is_observed(name, space, observed, seed):
     tasks = TaskSpace.of(SPACES[space])
