@@ -437,11 +437,15 @@ def _env_rows() -> list[tuple[str, str]]:
     rows = []
     for entry in registry.entries("env").values():
         if entry.package == "rlteach":
-            entry.load()
+            offered = getattr(entry.load(), "OFFERS", {})
             for env_id, spec in sorted(gym.registry.items()):
                 target = spec.entry_point
                 if isinstance(target, str) and target.split(".")[0] == entry.target:
-                    rows.append((env_id, registry.Entry(env_id, target, entry.package).summary()))
+                    summary = registry.Entry(env_id, target, entry.package).summary().partition("; see `")[0]
+                    given = ", ".join(f"{name}={value}" for name, value in spec.kwargs.items())
+                    offers = ", ".join(offered.get(env_id, ()))
+                    parts = [summary.rstrip("."), f"({given})" if given else "", f"[{offers}]" if offers else ""]
+                    rows.append((env_id, " ".join(part for part in parts if part)))
         else:
             rows.append((entry.name, f"environments of the package {entry.package} (not imported)"))
     return rows

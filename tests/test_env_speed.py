@@ -1,0 +1,140 @@
+"""The speed benchmark measures what it says, and its check fails for what is slow and for nothing else."""
+
+import importlib.util
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gymnasium as gym
+import pytest
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "env_speed.py"
+
+
+@pytest.fixture(scope="module")
+def speed() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[SCRIPT.stem] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[SCRIPT.stem]
+
+
+class Slowed(PendulumEnv):
+    """Pendulum-v1, every step of which wastes some CPU time."""
+
+    def __init__(self, wasted_us: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._wasted = wasted_us * 1000
+
+    def step(self, action: Any) -> Any:
+        until = time.process_time_ns() + self._wasted
+        while time.process_time_ns() < until:
+            pass
+        return super().step(action)
+
+
+@pytest.fixture
+def slowed(speed: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Register the environment, and return a function that measures it with so many wasted microseconds."""
+    gym.register("rlteach/Slowed-v0", Slowed, max_episode_steps=200)
+
+    def run(wasted: float) -> int:
+        case = speed.Case(
+            "rlteach/Slowed-v0", kwargs={"wasted_us": wasted}, counterpart="Pendulum-v1", goals={"step": 9.1}
+        )
+        monkeypatch.setattr(speed, "SPECIAL", (case,))
+        code: int = speed.main(["--quick", "--only", "Slowed-v0"])
+        return code
+
+    yield run
+    del gym.registry["rlteach/Slowed-v0"]
+
+
+def test_the_check_passes_what_is_as_fast_as_its_yardstick(slowed: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert slowed(0.0) == 0
+    assert "FAILED" not in capsys.readouterr().out
+
+
+def test_the_check_fails_what_is_slower(slowed: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert slowed(2000.0) == 1
+    assert "FAILED  Slowed-v0: step reaches 0.0" in capsys.readouterr().out
+
+
+def test_the_short_form_measures_every_form(speed: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert speed.main(["--quick", "--rounds", "3", "--only", "HiddenMassPendulum-v0", "GoalMaze-v0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines[2:4]}
+    maze, pendulum = cells["GoalMaze-v0"], cells["HiddenMassPendulum-v0"]
+    assert maze[5] == "its single form" and maze[6:8] == ["-", "-"]
+    assert pendulum[5] == "Pendulum-v1" and "-" not in pendulum
+    for row in (maze, pendulum):
+        step, batch = float(row[1].replace(",", "")), float(row[2].removesuffix(" (1024)"))
+        assert batch < step / 5, "a row of a thousand costs far less than a single environment"
+        assert float(row[8].replace(",", "")) > 1
+
+
+def test_every_registered_environment_has_a_row(speed: ModuleType) -> None:
+    measured = [case.env for case in speed.cases()]
+    assert set(measured) >= {name for name in gym.registry if name.startswith("rlteach/")}
+    assert {case.env for case in speed.SPECIAL} <= set(measured), "a case of an environment that there is not"
+    names = [case.name for case in speed.cases()]
+    assert len(set(names)) == len(names)
+
+
+def test_what_lacks_an_extra_is_left_out_and_named(
+    speed: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] == "minigrid" or name.endswith(".minigrid_maze")
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "minigrid", None)
+    monkeypatch.setattr(speed, "has_numba", lambda: False)
+    assert speed.main(["--quick", "--rounds", "1", "--only", "MiniGridMaze-v0", "GridMaze-v0", "Quadrotor-v0"]) == 0
+    out = capsys.readouterr().out
+    assert "Left out: MiniGridMaze-v0 (MiniGridMaze needs MiniGrid: pip install rlteach[minigrid])" in out
+    assert "Left out: the counterpart of GridMaze-v0, rlteach/MiniGridMaze-v0" in out
+    assert "goals of what it compiles are left out (pip install rlteach[numba])" in out
+    assert "| MiniGridMaze-v0" not in out and "| Quadrotor-v0 | batch step" not in out
+    assert "| GridMaze-v0 | batch step | 10 |" in out
+
+
+def test_an_unknown_row_is_named(speed: ModuleType) -> None:
+    with pytest.raises(SystemExit, match=r"unknown: GoalMaz; known are .*GoalMaze-v0"):
+        speed.main(["--only", "GoalMaz"])
+
+
+@pytest.mark.parametrize(
+    ("own", "yardstick", "share"),
+    [
+        (50.0, 100.0, 1.0),  # at the goal on a quiet machine
+        (100.0, 200.0, 1.0),  # at the goal on one of half the speed
+        (100.0, 100.0, 0.5),  # twice as slow as the goal
+        (25.0, 200.0, 4.0),
+    ],
+)
+def test_the_share_of_a_goal_does_not_depend_on_the_machine(
+    speed: ModuleType, own: float, yardstick: float, share: float
+) -> None:
+    assert speed.share_of_goal(yardstick / own, quiet=100.0, goal=50.0) == pytest.approx(share)
+
+
+def test_ratios_are_medians_of_rounds(speed: ModuleType) -> None:
+    # A burst of other work in one round hits one of the two, and changes nothing.
+    assert speed.times_faster([10, 10, 900, 10, 10], [5, 5, 5, 5, 400]) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("took", "share", "said"), [(50.0, 1.2, "yes"), (50.0, 0.9, "yes"), (51.0, 1.0, "by ratio"), (51.0, 0.99, "no")]
+)
+def test_a_goal_is_met_in_microseconds_or_by_ratio_or_not(
+    speed: ModuleType, took: float, share: float, said: str
+) -> None:
+    assert speed.verdict(took, 50.0, share) == said
