@@ -4,8 +4,8 @@
     env.reset(options={"task": env.get_wrapper_attr("task_space").sample()})
 
 Most have a task space, fixed test sets, a return range and a hand-made order from easy to hard. WindGain, TigerRoom,
-MemoryTMaze, LightDark, HiddenMassPendulum, the grid mazes and the masked ones hide a part of their state from students:
-their `observation_groups` say who sees what.
+MemoryTMaze, LightDark, HiddenMassPendulum, Quadrotor, TerrainWalker, the grid mazes, the masked ones and the ones with
+changing dynamics hide a part of their state from students: their `observation_groups` say who sees what.
 """
 
 import gymnasium
@@ -56,3 +56,64 @@ gymnasium.register(
     max_episode_steps=1000,
     reward_threshold=200.0,
 )
+for _robot in ("Hopper", "HalfCheetah", "Walker2d", "Ant"):
+    gymnasium.register(
+        id=f"rlteach/{_robot}Dynamics-v0",
+        entry_point="rlteach_envs.mujoco_dynamics:make_dynamics",
+        max_episode_steps=1000,
+        kwargs={"robot": _robot},
+    )
+gymnasium.register(
+    id="rlteach/TerrainWalker-v0",
+    entry_point="rlteach_envs.terrain_walker:TerrainWalker",
+    max_episode_steps=1000,
+)
+
+OFFERS: dict[str, tuple[str, ...]] = {
+    "rlteach/AntDynamics-v0": ("tasks", "privileged", "snapshots", "set_task", "oracle_window", "pictures"),
+    "rlteach/CarRacing-v0": ("tasks", "snapshots", "oracle_window", "pictures"),
+    "rlteach/CarRacingFeatures-v0": ("tasks", "privileged", "snapshots", "oracle_window", "pictures"),
+    "rlteach/GoalMaze-v0": ("tasks", "batch form", "snapshots", "set_task", "demonstrate", "oracle_window", "pictures"),
+    "rlteach/GridMaze-v0": (
+        "tasks",
+        "privileged",
+        "batch form",
+        "snapshots",
+        "set_task",
+        "edit_task",
+        "demonstrate",
+        "oracle_window",
+        "is_feasible",
+        "pictures",
+    ),
+    "rlteach/HalfCheetahDynamics-v0": ("tasks", "privileged", "snapshots", "set_task", "oracle_window", "pictures"),
+    "rlteach/HiddenMassPendulum-v0": ("tasks", "privileged", "batch form", "snapshots", "set_task", "oracle_window"),
+    "rlteach/HopperDynamics-v0": ("tasks", "privileged", "snapshots", "set_task", "oracle_window", "pictures"),
+    "rlteach/LightDark-v0": ("tasks", "privileged", "batch form", "snapshots", "set_task"),
+    "rlteach/MaskedHopper-v0": ("privileged", "snapshots", "pictures"),
+    "rlteach/MaskedLunarLander-v0": ("tasks", "privileged", "snapshots", "oracle_window", "pictures"),
+    "rlteach/MemoryTMaze-v0": ("tasks", "privileged", "batch form", "snapshots", "set_task", "oracle_window"),
+    "rlteach/MiniGridMaze-v0": (
+        "tasks",
+        "privileged",
+        "snapshots",
+        "set_task",
+        "edit_task",
+        "demonstrate",
+        "oracle_window",
+        "is_feasible",
+        "pictures",
+    ),
+    "rlteach/Parkour-v0": ("tasks", "snapshots", "oracle_window", "feasibility", "pictures"),
+    "rlteach/PointMassGate-v0": ("tasks", "batch form", "snapshots", "set_task", "oracle_window", "pictures"),
+    "rlteach/Quadrotor-v0": ("tasks", "privileged", "batch form", "snapshots", "set_task", "oracle_window", "pictures"),
+    "rlteach/StumpTracks-v0": ("tasks", "snapshots", "oracle_window", "pictures"),
+    "rlteach/StumpTracksFast-v0": ("tasks", "snapshots", "oracle_window", "pictures"),
+    "rlteach/TerrainWalker-v0": ("tasks", "privileged", "snapshots", "oracle_window", "pictures"),
+    "rlteach/TigerRoom-v0": ("tasks", "privileged", "batch form", "snapshots", "set_task", "pictures"),
+    "rlteach/ToyCubes-v0": ("tasks", "batch form", "snapshots", "set_task", "oracle_window", "skill_graph"),
+    "rlteach/UEDWalker-v0": ("tasks", "snapshots", "edit_task", "oracle_window", "feasibility", "pictures"),
+    "rlteach/Walker2dDynamics-v0": ("tasks", "privileged", "snapshots", "set_task", "oracle_window", "pictures"),
+    "rlteach/WindGain-v0": ("tasks", "privileged", "batch form", "snapshots", "set_task", "oracle_window", "pictures"),
+}
+"""What each environment offers, known without building it, for `rlteach list envs`."""

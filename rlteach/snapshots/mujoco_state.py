@@ -8,6 +8,10 @@ Copying or pickling those would lose the state: they rebuild themselves from the
 Besides the state that MuJoCo integrates, two arrays are kept. The rewards of Ant and Humanoid are differences of
 positions that MuJoCo computes before it moves the bodies; after a step they are those of one sub-step ago, and cannot
 be computed from the new state. The model is no part of a snapshot: whoever changes it must change it back.
+
+A layer that changes the model after attributes of its own, such as a task, can have that done for it. It keeps the
+model as it was compiled in `nominal_model`, which then stands for the environment; it has a method `refresh_model()`,
+which is called once its attributes are back; and it may name attributes that never change in `no_state`.
 """
 
 from __future__ import annotations
@@ -21,9 +25,10 @@ from weakref import WeakKeyDictionary
 import gymnasium as gym
 import numpy as np
 
+from rlteach import environments
 from rlteach.errors import InvalidValue
 from rlteach.snapshots.attributes import read_attributes, unfit, write_attributes
-from rlteach.snapshots.base import Restorable, part
+from rlteach.snapshots.base import Restorable, layers_of, part
 
 LAGGING = ("xpos", "xipos")
 """Arrays of mjData that environments read before they step: positions of body frames and of centres of mass, in m."""
@@ -46,7 +51,7 @@ class MujocoState(Restorable):
             "observation": observation,
             "integration": state,
             **{name: getattr(data, name).copy() for name in LAGGING},
-            "attributes": read_attributes(self.env, apart=APART),
+            "attributes": read_attributes(self.env, apart=_apart(self.env)),
         }
 
     def set_snapshot(self, snapshot: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -58,6 +63,10 @@ class MujocoState(Restorable):
         size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION)
         if state.shape != (size,):
             raise InvalidValue(f"this snapshot has {state.size} state variables, but {self} has {size}")
+        write_attributes(self.env, part(snapshot, "attributes"))
+        for layer in layers_of(self.env):
+            if hasattr(layer, "refresh_model"):
+                layer.refresh_model()
         mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         mujoco.mj_forward(model, data)
         mujoco.mj_rnePostConstraint(model, data)
@@ -65,7 +74,6 @@ class MujocoState(Restorable):
         mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         for name in LAGGING:
             getattr(data, name)[:] = part(snapshot, name)
-        write_attributes(self.env, part(snapshot, "attributes"))
         return self._observe_again(snapshot)
 
 
@@ -80,7 +88,11 @@ def is_mujoco(env: gym.Env[Any, Any]) -> bool:
 
 def why_not(env: gym.Env[Any, Any]) -> str | None:
     """Return what of a MuJoCo environment `MujocoState` could not save, or None."""
-    return unfit(env, apart=APART)
+    return unfit(env, apart=_apart(env))
+
+
+def _apart(env: gym.Env[Any, Any]) -> frozenset[str]:
+    return APART.union(*(getattr(layer, "no_state", ()) for layer in layers_of(env)))
 
 
 _MODELS: WeakKeyDictionary[Any, tuple[bytes, str]] = WeakKeyDictionary()
@@ -89,11 +101,13 @@ _MODELS: WeakKeyDictionary[Any, tuple[bytes, str]] = WeakKeyDictionary()
 def model_digest(env: gym.Env[Any, Any]) -> str:
     """Return the SHA-256 of everything in the compiled model of a MuJoCo environment as it is now, in hex.
 
+    That of `nominal_model` where the environment offers one: then the model changes with the task.
+
     A model of half a megabyte, mostly textures, takes 0.3 ms to hash but far less to compare, so the last digest of a
     model is kept for as long as nobody changes it.
     """
     mujoco = sys.modules["mujoco"]
-    model, _ = _simulation(env)
+    model = environments.capability(env, "nominal_model") or _simulation(env)[0]
     buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
     mujoco.mj_saveModel(model, None, buffer)
     content = buffer.tobytes()
