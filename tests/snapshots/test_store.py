@@ -503,8 +503,8 @@ def test_a_process_killed_while_it_saves_leaves_one_store_or_the_other(maze, tmp
     small, large = filled(maze), filled(maze, count=60)
     small.save(tmp_path)
     rng = np.random.default_rng(0)
-    met = set()
-    for _ in range(25):
+    met, deaths = set(), 0
+    while deaths < 25 or (len(met) < 2 and deaths < 500):  # a busy machine may not let a child get far
         child = os.fork()
         if child == 0:
             for store in itertools.cycle([large, small]):
@@ -515,4 +515,5 @@ def test_a_process_killed_while_it_saves_leaves_one_store_or_the_other(maze, tmp
         loaded = SnapshotStore.load(tmp_path)
         assert same_store(loaded, small if len(loaded) == len(small) else large)
         met.add(len(loaded))
+        deaths += 1
     assert met == {6, 60}
