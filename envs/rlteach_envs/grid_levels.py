@@ -431,14 +431,19 @@ class MazeTasks:
         """Tasks by set, the primary one first; `test_feasibility` tells which of them can be solved.
 
         `mazes`: the named ones; `perfect`: 20 spanning-tree mazes; `crossings`: 20 rooms crossed by 1 to 5 walls;
-        `blocks`: 50 random mazes of 60 blocks, solvable or not.
+        `blocks`: 50 random mazes of 60 blocks, solvable or not; `solvable`: 200 that are.
         """
         rng = np.random.default_rng(0)
         perfect = [perfect_maze(self.inner, rng) for _ in range(20)]
         crossings = [crossing(self.inner, rng, 1 + i % 5) for i in range(20)]
         blocks = [random_level(self.inner, rng) for _ in range(50)]
         drawn = {"perfect": perfect, "crossings": crossings, "blocks": blocks}
-        return {"mazes": list(self.named_mazes.values())} | {k: list(map(self.task_of, v)) for k, v in drawn.items()}
+        sets = {"mazes": list(self.named_mazes.values())} | {k: list(map(self.task_of, v)) for k, v in drawn.items()}
+        sets["solvable"] = []
+        while len(sets["solvable"]) < 200:
+            if self.is_feasible(task := self.task_of(random_level(self.inner, rng))):
+                sets["solvable"].append(task)
+        return sets
 
     @cached_property
     def test_feasibility(self) -> dict[str, list[bool]]:

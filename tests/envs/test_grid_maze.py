@@ -328,7 +328,7 @@ def test_crossings_have_rivers_on_odd_lines_with_one_opening_each() -> None:
 def test_test_sets_are_fixed_inside_the_space_and_labelled() -> None:
     sets, labels = MAZE.test_sets, MAZE.test_feasibility
     assert {name: len(tasks) for name, tasks in sets.items()} == {
-        "mazes": 13, "perfect": 20, "crossings": 20, "blocks": 50,
+        "mazes": 13, "perfect": 20, "crossings": 20, "blocks": 50, "solvable": 200,
     }  # fmt: skip
     assert next(iter(sets)) == "mazes" and list(MAZE.named_mazes) == list(named_levels(13))
     again = GridMaze().test_sets
@@ -336,7 +336,7 @@ def test_test_sets_are_fixed_inside_the_space_and_labelled() -> None:
         assert all(MAZE.task_space.contains(task) for task in tasks)
         assert str(tasks) == str(again[name])
         assert labels[name] == [moves_by_graph(MAZE.level_of(task)) >= 0 for task in tasks]
-    assert all(map(all, (labels["mazes"], labels["perfect"], labels["crossings"])))
+    assert all(map(all, (labels["mazes"], labels["perfect"], labels["crossings"], labels["solvable"])))
     assert 0 < labels["blocks"].count(False) < 15
 
 
