@@ -138,3 +138,15 @@ def test_a_goal_is_met_in_microseconds_or_by_ratio_or_not(
     speed: ModuleType, took: float, share: float, said: str
 ) -> None:
     assert speed.verdict(took, 50.0, share) == said
+
+
+def test_a_goal_known_as_missed_is_held_to_what_was_reached(speed: ModuleType) -> None:
+    def found(share: float, **reached: float) -> list[str]:
+        case = speed.Case("rlteach/Any-v0", goals={"step": 10.0}, reached=reached)
+        faster = share * speed.QUIET[speed.YARDSTICK] / 10.0
+        row = speed.Measured(case, {"step": 1.0}, {}, {"step": faster}, 1.0)
+        sentences: list[str] = speed.failures([row])
+        return sentences
+
+    assert found(0.51) == [] and len(found(0.49)) == 1
+    assert found(0.26, step=20.0) == [] and "less than 0.25" in found(0.24, step=20.0)[0]
