@@ -86,8 +86,9 @@ class SkillGraph:
         return points if self.orders is None else rearranged(points, self.orders)
 
     def _mirror(self, points: Floats) -> Floats:
-        flipped = np.isin(np.arange(self.dimensions), self.mirrored)
-        return np.where(flipped, 1.0 - points, points) if self.mirrored else points
+        if not self.mirrored:
+            return points
+        return np.where(np.isin(np.arange(self.dimensions), self.mirrored), 1.0 - points, points)
 
     def _to_grid(self, points: Floats) -> Floats:
         points = self._in_order(points)

@@ -5,6 +5,7 @@ Observation, reward and actions are those of Gymnasium's BipedalWalker, for any 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -44,7 +45,7 @@ def places_ahead(x: float) -> NDArray[np.float64]:
     return places
 
 
-class WalkerEnv(gym.Env[Any, NDArray[np.float32]]):
+class WalkerEnv(gym.Env[Any, NDArray[np.float32]], ABC):
     """A walker that is to reach the end of a track.
 
     Args:
@@ -100,11 +101,13 @@ class WalkerEnv(gym.Env[Any, NDArray[np.float32]]):
 
     # -- what derived classes give ---------------------------------------------------------------------------------
 
+    @abstractmethod
     def _make_terrain(self, numbers: dict[str, Any], rng: np.random.Generator) -> Terrain:
-        raise NotImplementedError
+        """Return the track that a task's numbers draw."""
 
+    @abstractmethod
     def _picture(self, terrain: Terrain) -> NDArray[np.uint8]:
-        raise NotImplementedError
+        """Return a picture (height, width, 3) of the walker as it is now."""
 
     # -- episodes --------------------------------------------------------------------------------------------------
 
@@ -192,8 +195,8 @@ class WalkerEnv(gym.Env[Any, NDArray[np.float32]]):
         return observation
 
     def _look_ahead(self, x: float, y: float) -> NDArray[np.float64]:
-        """Return what only an expert sees from (x, y)."""
-        raise NotImplementedError
+        """Return what only an expert sees from (x, y): as many numbers as `privileged`, hence none here."""
+        return np.zeros(0)
 
     # -- snapshots -------------------------------------------------------------------------------------------------
 

@@ -303,7 +303,7 @@ class TaskTeacher(InOrder, OnlyFinite, ABC):
         self._next_id = int(state["next_id"])
         ids = [int(i) for i in state["issued_ids"]]
         self._issued = dict(zip(ids, np.array(state["issued_tasks"]), strict=True))
-        self._load_waiting(state["waiting"])
+        self._load_waiting(state.get("waiting", ()))  # not there: saved before anything could wait
         self.scale.load_state_dict(state["scale"])
         for name in self.state_names:
             current = getattr(self, name)
