@@ -54,9 +54,13 @@ class MLP(Student):
         self.feature_size = self.hidden[-1]
         self._complete()
 
+    def inputs(self, observations: Tensor, state: Tensor) -> Tensor:
+        """Return what the body is given (n, d) for the arguments of `step`."""
+        return self._normalised(observations)
+
     def step(self, observations: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Student.step`."""
-        return self.body(self._normalised(observations)), state
+        return self.body(self.inputs(observations, state)), state
 
 
 class Stack(Student):
@@ -101,6 +105,11 @@ class Stack(Student):
             self.body = perceptron(history * self.observation_size, self.hidden, activation)
         self.feature_size = self.hidden[-1]
         self._complete()
+
+    def inputs(self, observations: Tensor, state: Tensor) -> Tensor:
+        """Return what the body is given (n, history d) for the arguments of `step`."""
+        rows: Tensor = self.normalizer(self.window.rows(observations.flatten(1), state))
+        return rows.flatten(-2)
 
     def step(self, observations: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Student.step`."""

@@ -18,6 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rlteach.distillation.actions import Distribution, Gaussian
 from rlteach.distillation.base import Distiller
+from rlteach.distillation.dense_imitation import DenseImitation
 from rlteach.distillation.labelled import Labelled, Rollout, flat, index_batches
 from rlteach.distillation.losses import action_huber, action_mse, negative_log_likelihood
 from rlteach.protocols import State
@@ -58,6 +59,7 @@ class Imitation(Distiller):
         self.batch = self.batch_size or (256 if self.student.state_is_data else 1600)
         self.round = 0
         self.data = Labelled(self.capacity if self.aggregates else 1)
+        self.dense = DenseImitation.of(self.student, self.optimizer, self.loss, self.max_grad_norm)
 
     @classmethod
     def setting_faults(cls, policy: str, kwargs: Mapping[str, Any]) -> list[str]:
@@ -126,17 +128,34 @@ class Imitation(Distiller):
 
     def train(self, rollout: Rollout, memory: np.ndarray) -> None:
         """Take Adam steps on the data; `memory` (n, k) is what the student remembered before `rollout`."""
-        fits_std = self.loss != "nll" and isinstance(self.action_space, spaces.Box) and self.student.train_std
+        errors = self._train_dense() if self.dense is not None else self._train_torch(rollout, memory)
+        if self.loss != "nll" and isinstance(self.action_space, spaces.Box) and self.student.train_std:
+            self.student.log_std.data.copy_(torch.cat(errors).square().mean(0).sqrt().clamp(LEAST_STD, MOST_STD).log())
+
+    def _train_torch(self, rollout: Rollout, memory: np.ndarray) -> list[torch.Tensor]:
+        """Learn by torch's gradients; return the errors (..., a) of the last epoch, for Box actions."""
         for _ in range(self.epochs):
-            squared: list[torch.Tensor] = []
+            errors: list[torch.Tensor] = []
             for features, labels, mask in self._batches(rollout, memory):
                 said = self.student.distribution(features)
                 self.descend(imitation_loss(said, labels, self.loss, mask))
-                if fits_std:
-                    error = (said.mode().detach() - labels).square()
-                    squared.append((error if mask is None else error[mask > 0]).flatten(0, -2))
-        if fits_std:
-            self.student.log_std.data.copy_(torch.cat(squared).mean(0).sqrt().clamp(LEAST_STD, MOST_STD).log())
+                if isinstance(said, Gaussian):
+                    error = said.mean.detach() - labels
+                    errors.append((error if mask is None else error[mask > 0]).flatten(0, -2))
+        return errors
+
+    def _train_dense(self) -> list[torch.Tensor]:
+        """Learn by numpy's gradients, several times faster and equal up to rounding; see `_train_torch`."""
+        assert self.dense is not None
+        data = self.data.flat()
+        self.dense.weights.read()
+        for _ in range(self.epochs):
+            errors = []
+            for indices in index_batches(len(data.labels), self.batch, self.rng):
+                states = None if data.states is None else data.states[indices]
+                errors.append(self.dense.update(data.observations[indices], states, data.labels[indices]))
+        self.dense.weights.write()
+        return [torch.from_numpy(error) for error in errors]
 
     def _batches(self, rollout: Rollout, memory: np.ndarray) -> Iterator[Batch]:
         if self.student.state_is_data:

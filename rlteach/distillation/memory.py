@@ -27,12 +27,15 @@ class Window:
     def _join(self, rows: Tensor, seen: Tensor) -> Tensor:
         return torch.cat([rows.flatten(1), seen.clamp(max=self.history - 1)[:, None]], dim=1)
 
+    def rows(self, observations: Tensor, state: Tensor) -> Tensor:
+        """Return rows (n, history, size)."""
+        before, seen = self._split(state)
+        now = observations.to(state.dtype)[:, None]
+        return torch.cat([torch.where(seen[:, None, None] == 0, now, before), now], dim=1)
+
     def step(self, observations: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return rows (n, history, size), which of them were seen (n, history) and the next state."""
-        observations = observations.to(state.dtype)
-        before, seen = self._split(state)
-        now = observations[:, None]
-        rows = torch.cat([torch.where(seen[:, None, None] == 0, now, before), now], dim=1)
+        rows, seen = self.rows(observations, state), state[:, -1]
         ages = torch.arange(self.history - 1, -1, -1, device=state.device)
         return rows, ages <= seen[:, None], self._join(rows[:, 1:], seen + 1)
 

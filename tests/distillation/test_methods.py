@@ -87,6 +87,9 @@ def test_every_label_reaches_the_optimiser_in_every_epoch(method, policy, steps,
     seen, asked = [], []
     original = learner._batches
     monkeypatch.setattr(learner, "_batches", lambda *given: watched(original(*given), seen))
+    if learner.dense is not None:
+        update = learner.dense.update
+        monkeypatch.setattr(learner.dense, "update", lambda *given: [seen.append(given[-1]), update(*given)][-1])
     train = learner.train
 
     def trained(rollout, memory):

@@ -205,8 +205,8 @@ def test_the_synthetic_learner_passes_every_check() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("learner", "kwargs"),
-    [("ppo", ON_POLICY), (SAC, OFF_POLICY), ("stable_baselines3.TD3", OFF_POLICY)],
-    ids=["ppo", "sac", "td3"],
+    [("ppo", ON_POLICY), ("fast_ppo", ON_POLICY), (SAC, OFF_POLICY), ("stable_baselines3.TD3", OFF_POLICY)],
+    ids=["ppo", "fast_ppo", "sac", "td3"],
 )
 def test_learners_of_stable_baselines3_pass_every_check(learner: Any, kwargs: dict[str, Any]) -> None:
     findings = check_learner(learner, env=MAZE, kwargs=kwargs, steps=128)
