@@ -47,7 +47,7 @@ class FastPPO(PPO):
     ) -> bool:
         """Play, as Stable-Baselines3 does; the policy's own passes are the numpy ones meanwhile."""
         networks, policy = self._networks, self.policy
-        networks.weights.read()
+        networks.outdated = True
         policy.forward, policy.predict_values = networks.act, networks.values  # type: ignore[method-assign,assignment]
         try:
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
@@ -142,6 +142,7 @@ class Networks:
         weights: All parameters.
         actor: Observations to means or logits.
         critic: Observations to values.
+        outdated: Whether `act` reads the weights before it acts: callbacks may change them when a rollout begins.
 
     Raises:
         InvalidValue: For a policy of another kind.
@@ -154,6 +155,7 @@ class Networks:
         body = policy.mlp_extractor
         self.actor = Perceptron(self.weights, layers_of([*body.policy_net, policy.action_net]))
         self.critic = Perceptron(self.weights, layers_of([*body.value_net, policy.value_net]))
+        self.outdated = True
         self._shape = policy.action_space.shape
         self._discrete = isinstance(policy.action_space, spaces.Discrete)
         self._log_std = None if self._discrete else self.weights.of(policy.log_std)
@@ -166,6 +168,9 @@ class Networks:
 
     def act(self, observations: torch.Tensor, deterministic: bool = False) -> tuple[torch.Tensor, ...]:
         """Return actions, values and log probabilities, as the policy's `forward` does, by the same random numbers."""
+        if self.outdated:
+            self.weights.read()
+            self.outdated = False
         rows = _rows(observations)
         outputs, values = self.actor.forward(rows), self.critic.forward(rows)
         says = torch.from_numpy(outputs)

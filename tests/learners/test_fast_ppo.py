@@ -8,10 +8,12 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 import rlteach
 from rlteach.errors import ConfigError
+from rlteach.experiment.resets import forget
 from rlteach.learners import make_learner
 from rlteach.learners.fast_ppo import FastPPO, clipped_surrogate, policy_faults, value_error
 
@@ -88,6 +90,25 @@ def test_what_it_saves_is_a_model_of_stable_baselines3_and_the_other_way_round(t
 def test_after_learning_the_policy_is_torchs_own_again() -> None:
     model = build(FastPPO).learn(256)
     assert not {"forward", "predict_values"} & set(vars(model.policy))
+
+
+class ForgetsAt(BaseCallback):
+    """Makes the learner forget when its second rollout begins."""
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps == 256:
+            forget(self.model, seed=3)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def test_a_learner_that_forgets_acts_by_its_new_weights_at_once() -> None:
+    theirs, ours = (build(cls).learn(512, callback=ForgetsAt()) for cls in (PPO, FastPPO))
+    np.testing.assert_allclose(ours.rollout_buffer.values, theirs.rollout_buffer.values, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(weights(ours), weights(theirs), rtol=0, atol=2e-5)
+    steps = {int(state["step"]) for state in ours.policy.optimizer.state.values()}
+    assert steps == {12}, "Adam has begun anew"
 
 
 @pytest.mark.parametrize(
