@@ -24,13 +24,14 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from rlteach import environments
 from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
 from rlteach.lesson import Lesson, Outcome, Start
 from rlteach.protocols import State, Teacher
+from rlteach.sync_vec_env import SyncVecEnv
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.history import History
 
@@ -939,7 +940,7 @@ def make_vec_env(
         makers: list[Callable[[], gym.Env[Any, Any]]] = [
             partial(_lesson_env, env, kwargs, restorable) for _ in range(n_envs)
         ]
-        venv = _subproc(makers) if vec == "subproc" else DummyVecEnv(makers)
+        venv = _subproc(makers) if vec == "subproc" else SyncVecEnv(makers)
     if seed is not None:
         venv.seed(seed)
     return venv

@@ -18,7 +18,7 @@ LAYERS = (
     {"errors", "lesson"},
     {"task_space", "registry", "report.stats"},
     {"protocols"},
-    {"environments", "files", "space_files"},
+    {"environments", "files", "space_files", "sync_vec_env"},
     {"snapshots"},
     {"teachers", "user_envs"},
     {"delivery", "observations"},
