@@ -212,7 +212,7 @@ def ppo(
         title=title,
         base={
             "env": {"id": env, "kwargs": env_kwargs, "n_envs": 64},
-            "learner": {"name": "stable_baselines3.PPO", "kwargs": learner, "resets": resets},
+            "learner": {"name": "fast_ppo", "kwargs": learner, "resets": resets},
             "evaluation": {"every": steps // 4, "test_sets": [test_set]},
         },
         arms=arms(env, env_kwargs, steps, mastery=0.5),
@@ -262,7 +262,7 @@ STUMPS = Benchmark(
     title="StumpTracks, classic bipedal walker: share of the test grid mastered (return > 230)",
     base={
         "env": {"id": "rlteach/StumpTracksFast-v0", "n_envs": 32},
-        "learner": {"name": "stable_baselines3.PPO", "kwargs": STUMPS_PPO},
+        "learner": {"name": "fast_ppo", "kwargs": STUMPS_PPO},
         "normalize": {"observations": True, "rewards": True},
         "evaluation": {"every": 1_000_000},
     },

@@ -31,15 +31,17 @@ def rl(name: str, policy: str = "MlpPolicy", *, observations: str = "", **kwargs
     return {**learner(name, policy, **kwargs), "normalize": {"rewards": True}, "observations": observations}
 
 
-def arms(history: Mapping[str, Any], ppo: Mapping[str, Any], student: str) -> Sequence[Arm]:
+def arms(history: Mapping[str, Any], ppo: Mapping[str, Any], student: str, expert: str) -> Sequence[Arm]:
     """Return the rows of every task.
 
     Args:
         history: Keyword arguments of the students that see a stack of observations.
         ppo: Settings of PPO, shared by expert and every arm with rewards.
         student: Architecture of the students that learn from rewards.
+        expert: Learner that trains the experts.
     """
-    shared = {k: v for k, v in ppo.items() if k not in ("n_steps", "batch_size", "n_epochs")}
+    names = {"n_steps": "n_steps", "batch_size": "batch_size", "n_epochs": "epochs"}
+    shared = {names.get(k, k): v for k, v in ppo.items() if k not in names or v != PPO[k]}  # PPO's are the defaults
     stack = {"policy_kwargs": dict(history)}
     own = stack if student == "stack" else {}
 
@@ -54,10 +56,10 @@ def arms(history: Mapping[str, Any], ppo: Mapping[str, Any], student: str) -> Se
     def alone(label: str, method: str, share: float, **kwargs: Any) -> Arm:
         return Arm(label, teacher="uniform", overrides=rl(method, student, **shared, **own, **kwargs), share=share)
 
-    untrained = rl("ppo", observations="expert", **{**ppo, "learning_rate": 1e-12})
+    untrained = rl(expert, observations="expert", **{**ppo, "learning_rate": 1e-12})
     return (
         Arm("random", teacher="uniform", overrides=learner("random")),
-        Arm("expert", teacher="uniform", overrides=rl("ppo", observations="expert", **ppo)),
+        Arm("expert", teacher="uniform", overrides=rl(expert, observations="expert", **ppo)),
         Arm(
             "expert, privilege shuffled",
             teacher="uniform",
@@ -96,7 +98,9 @@ def task(
     env_kwargs: Mapping[str, Any] | None = None,
     history: Mapping[str, Any] | None = None,
     student: str = "stack",
+    expert: str = "ppo",
     n_envs: int = 64,
+    evaluations: int = 4,
     **ppo: Any,
 ) -> Benchmark:
     return Benchmark(
@@ -104,9 +108,9 @@ def task(
         title=title,
         base={
             "env": {"id": env, "n_envs": n_envs, "kwargs": dict(env_kwargs or {})},
-            "evaluation": {"every": max(steps // 4, 1), "test_sets": [test_set]},
+            "evaluation": {"every": max(steps // evaluations, 1), "test_sets": [test_set]},
         },
-        arms=arms(history or {"history": 8}, {**PPO, **ppo}, student),
+        arms=arms(history or {"history": 8}, {**PPO, **ppo}, student, expert),
         primary=f"return/{test_set}/det",
         metrics=[f"success/{test_set}/det"],
         baseline="ppo, student's view",
@@ -151,10 +155,14 @@ BENCHMARKS = [
         "rlteach/MaskedHopper-v0",
         "MaskedHopper: positions without velocities",
         "test",
-        1_000_000,
+        240_000,
         history={"history": 4},
+        expert="fast_ppo",
         n_envs=16,
-        learning_rate=3e-4,
+        evaluations=2,
+        batch_size=256,
+        n_epochs=8,
+        learning_rate=5e-4,
     ),
 ]
 

@@ -44,7 +44,7 @@ BENCHMARKS = [
         base={
             "env": {"id": "rlteach/GridMaze-v0", "n_envs": 64},
             "observations": "student",
-            "learner": {"name": "stable_baselines3.PPO", "kwargs": PPO},
+            "learner": {"name": "fast_ppo", "kwargs": PPO},
             "evaluation": {
                 "every": 250_000,
                 "policies": ["sto"],

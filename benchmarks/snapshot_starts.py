@@ -67,7 +67,7 @@ def dense(
         title=title,
         base={
             "env": {"id": env, "n_envs": 8 if learner is None else 1},
-            "learner": learner or {"name": "ppo", "kwargs": PPO},
+            "learner": learner or {"name": "fast_ppo", "kwargs": PPO},
             "normalize": {"observations": True, "rewards": True},
             "evaluation": {"every": steps // 10},
         },
@@ -117,7 +117,9 @@ def sparse_arms(goal: Sequence[float], steps: int) -> Sequence[Arm]:
     )
 
 
-def sparse(name: str, cells: int, goal: Sequence[float], *, steps: int, horizon: int) -> Benchmark:
+def sparse(
+    name: str, cells: int, goal: Sequence[float], *, steps: int, horizon: int, learner: str = "fast_ppo"
+) -> Benchmark:
     return Benchmark(
         name=f"snapshot_starts_{name}",
         title=f"GoalMaze, one goal at the end of {cells} cells",
@@ -128,7 +130,7 @@ def sparse(name: str, cells: int, goal: Sequence[float], *, steps: int, horizon:
                 "kwargs": {"layout": f"corridor-{cells}", "box_scale": 1.0, "horizon": horizon, "features": "rbf"},
             },
             "learner": {
-                "name": "ppo",
+                "name": learner,
                 "kwargs": {"n_steps": 128, "batch_size": 1024, "n_epochs": 6, "learning_rate": 1e-3},
             },
             "evaluation": {"every": steps // 5, "test_sets": ["far"]},
@@ -153,7 +155,7 @@ TD3 = {"name": "td3", "kwargs": {**SMALL_NETS, "buffer_size": 50_000}}
 
 BENCHMARKS = [
     dense("hopper", "Hopper-v5", "Hopper: where do episodes start?", seeds=10),
-    sparse("maze", 18, (2.5, 5.5), steps=500_000, horizon=200),
+    sparse("maze", 18, (2.5, 5.5), steps=500_000, horizon=200, learner="ppo"),
     sparse("maze_24", 24, (7.5, 6.5), steps=500_000, horizon=300),
     sparse("maze_36", 36, (4.5, 9.5), steps=1_000_000, horizon=400),
     sparse("maze_48", 48, (1.5, 12.5), steps=1_000_000, horizon=500),
