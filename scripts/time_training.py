@@ -1,10 +1,10 @@
-"""What a curriculum costs: CPU seconds per 100k steps of SB3's PPO with 64 environments, and how fast the suite starts.
+"""What a curriculum costs: CPU seconds per 100k steps of PPO with 64 environments, and how fast the suite starts.
 
     python scripts/time_training.py
 
-PPO is timed on environments that do nothing (what Stable-Baselines3 itself costs), on the native batch environments
-without a teacher, and taught by each teacher. All are timed in one process, in turn, several times; the table shows
-medians.
+Stable-Baselines3's PPO and `fast_ppo` are timed on environments that do nothing (what they cost themselves), on the
+native batch environments without a teacher, and taught by each teacher. All are timed in one process, in turn, several
+times; the table shows medians.
 """
 
 import argparse
@@ -25,11 +25,13 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
 import rlteach
+from rlteach.learners.fast_ppo import FastPPO
 
 N_ENVS = 64
 SETTINGS: dict[str, Any] = {"n_steps": 128, "batch_size": 1024, "n_epochs": 6, "learning_rate": 1e-3}
 """Those of benchmarks/goal_maze.py."""
 
+LEARNERS: dict[str, type[PPO]] = {"ppo": PPO, "fast_ppo": FastPPO}
 TEACHERS = ("uniform", "alp_gmm", "covar_gmm", "success_guided", "frontier")
 
 
@@ -76,8 +78,8 @@ def taught(env_id: str, teacher: str) -> VecEnv:
     return rlteach.attach(venv, rlteach.make_teacher(teacher, venv.get_attr("task_space")[0], seed=0, **kwargs))
 
 
-def cpu_s_per_100k(make: Callable[[], VecEnv], steps: int) -> float:
-    model = PPO("MlpPolicy", make(), seed=0, device="cpu", **SETTINGS)
+def cpu_s_per_100k(learner: type[PPO], make: Callable[[], VecEnv], steps: int) -> float:
+    model = learner("MlpPolicy", make(), seed=0, device="cpu", **SETTINGS)
     start = time.process_time()
     model.learn(steps)
     return (time.process_time() - start) / model.num_timesteps * 100_000
@@ -104,18 +106,19 @@ def main() -> None:
         rows[f"{env_id}, no teacher"] = lambda env_id=env_id: untaught(env_id)
         for teacher in TEACHERS:
             rows[f"{env_id}, {teacher}"] = lambda env_id=env_id, teacher=teacher: taught(env_id, teacher)
-    cpu_s_per_100k(Idle, 8_192)  # imports that torch puts off until the first optimiser step
-    measured: dict[str, list[float]] = {name: [] for name in rows}
+    measured: dict[tuple[str, str], list[float]] = {(name, learner): [] for name in rows for learner in LEARNERS}
+    for learner in LEARNERS.values():
+        cpu_s_per_100k(learner, Idle, 8_192)  # imports that torch puts off until the first optimiser step
     for _ in range(options.rounds):
-        for name, make in rows.items():
-            measured[name].append(cpu_s_per_100k(make, options.steps))
-    floor = median(measured["environments that do nothing"])
-    print(f"PPO, {N_ENVS} environments, {options.rounds} rounds of {options.steps:,} steps\n")
-    print("| what PPO trains on | CPU s per 100k steps, median | min - max | times doing nothing |")
-    print("|---|--:|--:|--:|")
-    for name, values in measured.items():
-        middle = median(values)
-        print(f"| {name} | {middle:.2f} | {min(values):.2f} - {max(values):.2f} | {middle / floor:.2f} |")
+        for name, learner in measured:
+            measured[name, learner].append(cpu_s_per_100k(LEARNERS[learner], rows[name], options.steps))
+    print(f"{N_ENVS} environments, {options.rounds} rounds of {options.steps:,} steps\n")
+    print("| CPU s per 100k steps, median (min - max) | " + " | ".join(LEARNERS) + " | times faster |")
+    print("|---|" + "--:|" * (len(LEARNERS) + 1))
+    for name in rows:
+        both = [measured[name, learner] for learner in LEARNERS]
+        cells = [f"{median(values):.2f} ({min(values):.2f} - {max(values):.2f})" for values in both]
+        print(f"| {name} | {' | '.join(cells)} | {median(both[0]) / median(both[1]):.2f} |")
     print("\n| start-up | s |\n|---|--:|")
     for shown, arguments in {
         "import rlteach": ["-c", "import rlteach"],
