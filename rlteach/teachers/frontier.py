@@ -51,8 +51,9 @@ class Frontier(TaskTeacher):
 
     Args:
         task_space: Any Gymnasium space, or a `TaskSpace`.
-        target: Level of return, in [0, 1], that is sampled most; below 0.5 keeps the frontier moving.
-        sharpness: Exponent of the weight.
+        target: Level of return, in [0, 1], that is sampled most; below 0.5 keeps the frontier moving, but where returns
+            are noisy, a level as low as the noise of hopeless tasks holds it there.
+        sharpness: Exponent of the weight; higher is faster under noise, and forgets more of what is not at the frontier.
         window: Number of recent episodes that the forest sees.
         refit_every: Episodes between fits.
         warm_up: Episodes before the first fit, drawn uniformly.
@@ -71,12 +72,12 @@ class Frontier(TaskTeacher):
         self,
         task_space: TaskSpace | spaces.Space[Any],
         *,
-        target: float = 0.4,
-        sharpness: float = 8.0,
+        target: float = 0.3,
+        sharpness: float = 10.0,
         window: int = 500,
         refit_every: int = 100,
         warm_up: int = 200,
-        uniform_share: float = 0.05,
+        uniform_share: float = 0.1,
         candidates: int = 2048,
         trees: int = 8,
         min_leaf: int = 5,

@@ -69,7 +69,7 @@ def test_the_weights_after_a_fit_follow_the_returns():
     teacher = Frontier(SQUARE, seed=0, min_leaf=1, trees=32, **QUICK)
     play(teacher, lambda point, episode: ramp(point[0] - 0.5), 200)
     weights = np.diff(teacher._cumulative, prepend=0.0)
-    expected = frontier_weight(np.array([ramp(x - 0.5) for x in teacher._candidates[:, 0]]), 0.4, 8.0)
+    expected = frontier_weight(np.array([ramp(x - 0.5) for x in teacher._candidates[:, 0]]), 0.3, 10.0)
     assert np.corrcoef(weights, expected)[0, 1] > 0.9
 
 
@@ -124,7 +124,7 @@ def test_it_takes_categories():
     points, origins = play(teacher, student, 900)
     late = points[(origins == "frontier/forest") & (np.arange(900) >= 500)]
     kinds = (4 * late[:, 0]).astype(int)
-    assert (kinds < 2).mean() > 0.75
+    assert (kinds < 2).mean() > 0.65  # uniform is a half
     assert np.median(late[kinds == 0, 1]) == pytest.approx(0.2, abs=0.12)
     assert np.median(late[kinds == 1, 1]) == pytest.approx(0.8, abs=0.12)
 
