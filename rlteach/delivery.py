@@ -638,6 +638,7 @@ class LessonVecEnv(VecEnvWrapper):
             "recent": self._recent_returns.state_dict(),
             "tells_success": self._tells_success,
             "steps_rolled_in": self.steps_rolled_in,
+            "signals": None if self._signals is None else [list(pieces) for pieces in self._signals.carried],
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -652,6 +653,8 @@ class LessonVecEnv(VecEnvWrapper):
         self._recent_returns.load_state_dict(state["recent"])
         self._tells_success = bool(state["tells_success"])
         self.steps_rolled_in = int(state["steps_rolled_in"])
+        if self._signals is not None and state.get("signals") is not None:  # older states have none
+            self._signals.carried = [list(pieces) for pieces in state["signals"]]
 
 
 def _called_by_evaluate_policy() -> bool:
@@ -667,7 +670,11 @@ def _called_by_evaluate_policy() -> bool:
 
 
 class _SignalBook:
-    """Cuts per-step signals of rollouts into episodes, across rollout borders."""
+    """Cuts per-step signals of rollouts into episodes, across rollout borders.
+
+    Attributes:
+        carried: For each environment, the signals of its episode from the rollouts before, in pieces.
+    """
 
     def __init__(self, num_envs: int) -> None:
         self.num_envs = num_envs
@@ -676,7 +683,7 @@ class _SignalBook:
     def clear(self) -> None:
         self.steps = 0
         self._ends: list[tuple[int, int, Outcome | None]] = []
-        self._carried: list[list[dict[str, np.ndarray]]] = [[] for _ in range(self.num_envs)]
+        self.carried: list[list[dict[str, np.ndarray]]] = [[] for _ in range(self.num_envs)]
 
     def begin_rollout(self) -> None:
         self.steps, self._ends = 0, []
@@ -690,7 +697,7 @@ class _SignalBook:
         for end, index, outcome in self._ends:
             self._carry(signals, index, starts[index], end)
             starts[index] = end
-            pieces, self._carried[index] = self._carried[index], []
+            pieces, self.carried[index] = self.carried[index], []
             if outcome is not None:
                 whole = {name: np.concatenate([piece[name] for piece in pieces]) for name in signals}
                 delivered.append(with_signals(outcome, whole))
@@ -700,7 +707,7 @@ class _SignalBook:
         return delivered
 
     def _carry(self, signals: Mapping[str, np.ndarray], index: int, start: int, end: int) -> None:
-        self._carried[index].append({name: values[start:end, index].copy() for name, values in signals.items()})
+        self.carried[index].append({name: values[start:end, index].copy() for name, values in signals.items()})
 
 
 def with_signals(outcome: Outcome, signals: dict[str, Any]) -> Outcome:

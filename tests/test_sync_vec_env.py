@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+import rlteach
 from rlteach.sync_vec_env import SyncVecEnv
 
 
@@ -45,6 +46,36 @@ def test_steps_resets_and_infos_are_those_of_dummy_vec_env(env_id: str) -> None:
                 np.testing.assert_array_equal(mine[name], value)
     assert second.base is None and not np.shares_memory(found[0], venvs[1].step(actions)[0])
     assert venvs[1].reset_infos == venvs[0].reset_infos
+
+
+class OneArray(gym.Env[Any, Any]):
+    """Shows the same array again and again, in its observations and in its infos."""
+
+    observation_space, action_space = gym.spaces.Box(0, 99, (1,), np.float32), gym.spaces.Box(-1, 1, (1,), np.float32)
+    task_space = gym.spaces.Box(0, 1, (1,), np.float64)
+
+    def __init__(self) -> None:
+        self._shown = np.zeros(1, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self._shown[:] = 0
+        return self._shown, {}
+
+    def step(self, action: Any) -> Any:
+        self._shown += 1
+        return self._shown, 1.0, False, bool(self._shown[0] == 5), {"place": self._shown}
+
+
+def test_what_an_ended_episode_showed_last_outlives_the_reset_of_an_environment_with_one_array() -> None:
+    venv = rlteach.make_vec_env(OneArray, 2)
+    taught = rlteach.attach(venv, rlteach.make_teacher("uniform", venv.get_attr("task_space")[0], seed=0))
+    taught.reset()
+    for _ in range(5):
+        observations, _, dones, infos = taught.step(np.zeros((2, 1), np.float32))
+    assert dones.all() and (observations == 0).all()
+    assert [info["terminal_observation"].item() for info in infos] == [5, 5]
+    assert [info["place"].item() for info in infos] == [5, 5]
 
 
 def test_an_environment_that_fills_one_dictionary_again_and_again_does_not_change_what_was_returned() -> None:

@@ -108,13 +108,16 @@ class Stack(Student):
 
     def inputs(self, observations: Tensor, state: Tensor) -> Tensor:
         """Return what the body is given (n, history d) for the arguments of `step`."""
-        rows: Tensor = self.normalizer(self.window.rows(observations.flatten(1), state))
-        return rows.flatten(-2)
+        return self._given(self.window.rows(observations.flatten(1), state))
+
+    def _given(self, rows: Tensor) -> Tensor:
+        normalised: Tensor = self.normalizer(rows)
+        return normalised.flatten(-2)
 
     def step(self, observations: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Student.step`."""
         rows, _, state = self.window.step(observations.flatten(1), state)
-        return self.body(self.normalizer(rows).flatten(-2)), state
+        return self.body(self._given(rows)), state
 
     def sequence(self, observations: Tensor, starts: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Student.sequence`."""

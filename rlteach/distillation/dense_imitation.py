@@ -20,7 +20,7 @@ class DenseImitation:
         max_grad_norm: Bound of the gradient's norm.
 
     Attributes:
-        weights: The student's; to be read before updates and written after them.
+        weights: The student's as they are now; to be written when the updates are over.
     """
 
     def __init__(self, student: MLP | Stack, optimizer: torch.optim.Optimizer, loss: str, max_grad_norm: float) -> None:
@@ -33,8 +33,9 @@ class DenseImitation:
         cls, student: Student, optimizer: torch.optim.Optimizer, loss: str, max_grad_norm: float
     ) -> DenseImitation | None:
         """Return one for a student that is a perceptron, None for others."""
-        if not isinstance(student, MLP | Stack) or student.head_size == 0 or adam_fault(optimizer):
+        if type(student) not in (MLP, Stack) or student.head_size == 0 or adam_fault(optimizer):
             return None
+        assert isinstance(student, MLP | Stack)
         return cls(student, optimizer, loss, max_grad_norm)
 
     def update(self, observations: np.ndarray, states: np.ndarray | None, labels: np.ndarray) -> Floats:
@@ -68,9 +69,7 @@ class DenseImitation:
 
     def _slope(self, errors: Floats, outputs: Floats, labels: Floats) -> Floats:
         if self._loss == "nll":
-            log_std = self._student.log_std
-            own = (log_std.detach().numpy(), np.empty(log_std.shape, np.float32))  # a fixed deviation has no slope
-            said = Gaussian(outputs, labels, *(self.weights.of(log_std) if log_std.requires_grad else own))
+            said = Gaussian(outputs, labels, *self.weights.of(self._student.log_std))
             return said.slope(np.full(len(labels), -1 / len(labels), np.float32), 0.0)
         if self._loss == "mse":
             return errors * np.float32(2 / errors.size)

@@ -295,7 +295,7 @@ def _checked(expert: Expert, venv: VecEnv) -> Expert:
 
 
 def check_labels(actions: np.ndarray, count: int, space: spaces.Space[Any]) -> None:
-    """Raise when labels have a wrong shape or are not finite."""
+    """Raise when labels have a wrong shape, are not finite, or are no actions of a Discrete space."""
     expected = (count, *(space.shape or ()))
     if actions.shape != expected:
         raise UserError(f"the expert returned actions of shape {actions.shape}, not {expected}")
@@ -305,6 +305,14 @@ def check_labels(actions: np.ndarray, count: int, space: spaces.Space[Any]) -> N
             f"the expert's label of observation {row} of {count} is not finite ({actions[row]}); nothing was learned "
             f"from it. Look at its normaliser and at the observation it was given."
         )
+    if isinstance(space, spaces.Discrete) and count:
+        first, last = int(space.start), int(space.start + space.n - 1)
+        low, high = int(actions.min()), int(actions.max())
+        if low < first or high > last:
+            raise UserError(
+                f"the expert returned actions from {low} to {high}, outside of {first} to {last} of {space}; "
+                "actions are counted as the environment counts them"
+            )
 
 
 def read_student(source: str | Path, venv: VecEnv) -> tuple[Student, View, dict[str, Any]]:

@@ -59,7 +59,6 @@ class Imitation(Distiller):
         self.batch = self.batch_size or (256 if self.student.state_is_data else 1600)
         self.round = 0
         self.data = Labelled(self.capacity if self.aggregates else 1)
-        self.dense = DenseImitation.of(self.student, self.optimizer, self.loss, self.max_grad_norm)
 
     @classmethod
     def setting_faults(cls, policy: str, kwargs: Mapping[str, Any]) -> list[str]:
@@ -128,7 +127,8 @@ class Imitation(Distiller):
 
     def train(self, rollout: Rollout, memory: np.ndarray) -> None:
         """Take Adam steps on the data; `memory` (n, k) is what the student remembered before `rollout`."""
-        errors = self._train_dense() if self.dense is not None else self._train_torch(rollout, memory)
+        dense = DenseImitation.of(self.student, self.optimizer, self.loss, self.max_grad_norm)
+        errors = self._train_torch(rollout, memory) if dense is None else self._train_dense(dense)
         if self.loss != "nll" and isinstance(self.action_space, spaces.Box) and self.student.train_std:
             self.student.log_std.data.copy_(torch.cat(errors).square().mean(0).sqrt().clamp(LEAST_STD, MOST_STD).log())
 
@@ -144,17 +144,15 @@ class Imitation(Distiller):
                     errors.append((error if mask is None else error[mask > 0]).flatten(0, -2))
         return errors
 
-    def _train_dense(self) -> list[torch.Tensor]:
+    def _train_dense(self, dense: DenseImitation) -> list[torch.Tensor]:
         """Learn by numpy's gradients, several times faster and equal up to rounding; see `_train_torch`."""
-        assert self.dense is not None
         data = self.data.flat()
-        self.dense.weights.read()
         for _ in range(self.epochs):
             errors = []
             for indices in index_batches(len(data.labels), self.batch, self.rng):
                 states = None if data.states is None else data.states[indices]
-                errors.append(self.dense.update(data.observations[indices], states, data.labels[indices]))
-        self.dense.weights.write()
+                errors.append(dense.update(data.observations[indices], states, data.labels[indices]))
+        dense.weights.write()
         return [torch.from_numpy(error) for error in errors]
 
     def _batches(self, rollout: Rollout, memory: np.ndarray) -> Iterator[Batch]:

@@ -1,8 +1,7 @@
 """Small dense networks in numpy: forward, backward and Adam, several times faster than torch on a CPU.
 
-    weights = Weights(optimizer)                       # a torch optimiser and the parameters that it moves
+    weights = Weights(optimizer)                       # a torch optimiser's parameters and moments, as they are now
     network = Perceptron(weights, layers)              # torch's linear layers and the activations between them
-    weights.read()
     outputs = network.forward(rows)
     network.backward(slope_of_the_loss)                # for the outputs
     weights.step(max_norm=0.5)
@@ -15,7 +14,7 @@ few matrix products into memory that is there already. The arithmetic is torch's
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ NAMES: dict[type[nn.Module], str] = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.ELU: "
 class Weights:
     """The parameters of a torch Adam as one flat array, with their gradient and both moments beside it.
 
-    They are copies: `read` takes them from torch, `write` gives them back. All parameters count their steps together.
+    They are copies, taken when it is made; `write` gives them back. All parameters count their steps together.
 
     Args:
         optimizer: A torch `Adam` in its plain form: one learning rate, no weight decay, no AMSGrad.
@@ -57,47 +56,51 @@ class Weights:
         self._places = {id(p): slice(*ends[i : i + 2]) for i, p in enumerate(self._parameters)}
         self.values, self.gradient, self._mean, self._square, self._scratch = np.zeros((5, ends[-1]), np.float32)
         self._steps = 0
+        for parameter in self._parameters:
+            if state := optimizer.state.get(parameter):
+                place = self._places[id(parameter)]
+                self._mean[place] = state["exp_avg"].numpy().ravel()
+                self._square[place] = state["exp_avg_sq"].numpy().ravel()
+                self._steps = max(self._steps, int(state["step"]))
+            self.of(parameter)[0][...] = parameter.detach().numpy()
 
     def of(self, parameter: torch.Tensor) -> tuple[Floats, Floats]:
-        """Return the parameter and its gradient in its own shape; both are parts of the flat arrays."""
+        """Return the parameter and its gradient in its own shape, parts of the flat arrays.
+
+        A parameter that is not trained is returned as it is, with a gradient that nobody looks at.
+        """
+        if not parameter.requires_grad:
+            return parameter.detach().numpy(), np.zeros(parameter.shape, np.float32)
         if id(parameter) not in self._places:
             raise InvalidValue("a parameter of this network is not among those that the optimiser moves")
         place = self._places[id(parameter)]
         return self.values[place].reshape(parameter.shape), self.gradient[place].reshape(parameter.shape)
 
     @torch.no_grad()
-    def read(self) -> None:
-        """Copy parameters and moments from torch."""
-        self._steps = 0
-        for parameter, state in self._with_state():
-            place = self._places[id(parameter)]
-            self.values[place] = parameter.numpy().ravel()
-            self._mean[place] = state["exp_avg"].numpy().ravel()
-            self._square[place] = state["exp_avg_sq"].numpy().ravel()
-            self._steps = max(self._steps, int(state["step"]))
-
-    @torch.no_grad()
     def write(self) -> None:
         """Copy parameters and moments to torch."""
-        for parameter, state in self._with_state():
-            place = self._places[id(parameter)]
+        for parameter in self._parameters:
+            state, place = self.optimizer.state[parameter], self._places[id(parameter)]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
             parameter.copy_(torch.from_numpy(self.values[place]).view_as(parameter))
             state["exp_avg"].copy_(torch.from_numpy(self._mean[place]).view_as(parameter))
             state["exp_avg_sq"].copy_(torch.from_numpy(self._square[place]).view_as(parameter))
             state["step"].fill_(float(self._steps))
 
-    def _with_state(self) -> Iterator[tuple[nn.Parameter, dict[str, torch.Tensor]]]:
-        for parameter in self._parameters:
-            state = self.optimizer.state[parameter]
-            if not state:
-                state["step"] = torch.zeros((), dtype=torch.float32)
-                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-            yield parameter, state
-
     def step(self, max_norm: float) -> None:
-        """Take one step of Adam (Kingma and Ba, 2015) along the gradient, its norm bounded by `max_norm`."""
+        """Take one step of Adam (Kingma and Ba, 2015) along the gradient, its norm bounded by `max_norm`.
+
+        Raises:
+            ValueError: When the gradient is not finite; nothing has changed then.
+        """
         group, gradient, scratch = self.optimizer.param_groups[0], self.gradient, self._scratch
-        norm = float(np.sqrt(gradient @ gradient))
+        norm = float(np.linalg.norm(gradient))
+        if not np.isfinite(norm):
+            raise ValueError(
+                "the gradient is not finite: look at observations, rewards or labels, and the learning rate"
+            )
         if norm + 1e-6 > max_norm:
             gradient *= np.float32(max_norm / (norm + 1e-6))
         first, second = group["betas"]
@@ -135,13 +138,14 @@ def layers_of(modules: Iterable[nn.Module]) -> list[Layer]:
     """
     layers: list[Layer] = []
     for module in modules:
-        if isinstance(module, nn.Linear):
+        known = NAMES.get(type(module), "") if getattr(module, "alpha", 1.0) == 1.0 else ""
+        if type(module) is nn.Linear and module.bias is not None:
             layers.append((module, ""))
-        elif type(module) in NAMES and layers and not layers[-1][1]:
-            layers[-1] = (layers[-1][0], NAMES[type(module)])
+        elif known and layers and not layers[-1][1]:
+            layers[-1] = (layers[-1][0], known)
         else:
             raise InvalidValue(
-                f"a perceptron is made of linear layers with tanh, relu or elu behind them, not {module}"
+                f"a perceptron is made of linear layers with biases, and tanh, relu or elu behind them, not of {module}"
             )
     return layers
 
@@ -183,7 +187,10 @@ class Perceptron:
         return self._passed[-1]
 
     def backward(self, slope: Floats) -> None:
-        """Write the gradient of a loss whose slope for the outputs of the last `forward` is (n, out)."""
+        """Write the gradient of a loss whose slope for the outputs of the last `forward` is (n, out).
+
+        It may write into `slope` too.
+        """
         n = len(slope)
         for i in reversed(range(len(self._matrices))):
             (matrix, by_matrix), (_, by_bias) = self._matrices[i], self._biases[i]

@@ -12,7 +12,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
-from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -35,24 +37,49 @@ class FastPPO(PPO):
     def _setup_model(self) -> None:
         super()._setup_model()
         try:
-            self._networks = Networks(self.policy)
+            Networks(self.policy)
         except InvalidValue as error:
             raise InvalidValue(f"fast_ppo: {error}. The learner 'ppo' takes this.") from error
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_networks"]
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        """Play, as Stable-Baselines3 does; the policy's own passes are the numpy ones meanwhile."""
-        networks, policy = self._networks, self.policy
-        networks.outdated = True
-        policy.forward, policy.predict_values = networks.act, networks.values  # type: ignore[method-assign,assignment]
-        try:
-            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        finally:
-            del policy.forward, policy.predict_values
+        """Play a rollout into the buffer; return whether the callback wants to go on.
+
+        Callbacks see what they see with Stable-Baselines3, under the same names. Weights that they change count from
+        the next rollout on, or from this one if they change them when it begins.
+        """
+        assert self._last_obs is not None
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+        networks = Networks(self.policy)
+        n_steps = 0
+        while n_steps < n_rollout_steps:
+            observations: Any = self._last_obs
+            actions, values, log_probs = networks.act(observations)
+            clipped_actions = actions
+            if isinstance(self.action_space, spaces.Box):
+                clipped_actions = np.clip(actions, self.action_space.low, self.action_space.high)
+            new_obs, rewards, dones, infos = env.step(clipped_actions)
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+            n_steps += 1
+            for row in np.flatnonzero(dones):
+                last = infos[row].get("terminal_observation")
+                if last is not None and infos[row].get("TimeLimit.truncated", False):
+                    rewards[row] += self.gamma * float(networks.values(np.asarray(last)[None])[0, 0])
+            starts: Any = self._last_episode_starts
+            rollout_buffer.add(observations, actions, rewards, starts, values, log_probs)
+            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+        values = networks.values(new_obs)  # type: ignore[arg-type]
+        rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
 
     def train(self) -> None:
         """Take the update steps of one rollout."""
@@ -61,28 +88,29 @@ class FastPPO(PPO):
         progress = self._current_progress_remaining
         clip = float(self.clip_range(progress))  # type: ignore[operator]
         value_clip = None if self.clip_range_vf is None else float(self.clip_range_vf(progress))  # type: ignore[operator]
-        networks = self._networks
-        networks.weights.read()
+        networks = Networks(self.policy)
         logs: list[tuple[float, float, float, float, float]] = []
         going = True
-        for _ in range(self.n_epochs):
-            first = len(logs)
+        for epoch in range(self.n_epochs):
+            epoch_begins = len(logs)
             for batch in self.rollout_buffer.get(self.batch_size):
                 advantages = batch.advantages.numpy()
                 if self.normalize_advantage and len(advantages) > 1:
                     advantages = (advantages - advantages.mean()) / (advantages.std(ddof=1) + np.float32(1e-8))
-                observations = np.asarray(batch.observations.numpy(), dtype=np.float32).reshape(len(advantages), -1)
+                observations = rows_of(batch.observations.numpy())
                 means = networks.actor.forward(observations)
                 said = networks.head(means, batch.actions.numpy())
                 log_ratio = said.log_prob - batch.old_log_prob.numpy()
                 policy_loss, by_log_prob = clipped_surrogate(log_ratio, advantages, clip)
                 values = networks.critic.forward(observations)[:, 0]
                 value_loss, by_value = value_error(values, batch.returns.numpy(), batch.old_values.numpy(), value_clip)
-                moved = float(np.mean(np.expm1(log_ratio) - log_ratio))
-                beyond = float(np.mean(np.abs(np.expm1(log_ratio)) > clip))
-                logs.append((policy_loss, value_loss, -float(said.entropy.mean()), moved, beyond))
-                if self.target_kl is not None and moved > 1.5 * self.target_kl:
+                change = ratio_of(log_ratio) - 1
+                approx_kl, beyond = float(np.mean(change - log_ratio)), float(np.mean(np.abs(change) > clip))
+                logs.append((policy_loss, value_loss, -float(said.entropy.mean()), approx_kl, beyond))
+                if self.target_kl is not None and approx_kl > 1.5 * self.target_kl:
                     going = False
+                    if self.verbose:
+                        print(f"fast_ppo: stopped in epoch {epoch}, the approximate KL divergence is {approx_kl:.2f}")
                     break
                 networks.actor.backward(said.slope(by_log_prob, self.ent_coef))
                 networks.critic.backward((self.vf_coef * by_value)[:, None])
@@ -91,7 +119,7 @@ class FastPPO(PPO):
             if not going:
                 break
         networks.weights.write()
-        self._log(np.array(logs), first, clip, value_clip)
+        self._log(np.array(logs), epoch_begins, clip, value_clip)
 
     def _log(self, logs: NDArray[np.float64], last_epoch: int, clip: float, value_clip: float | None) -> None:
         policy_loss, value_loss, entropy_loss, _, beyond = logs.mean(0).tolist()
@@ -121,8 +149,15 @@ def policy_faults(policy: Any) -> list[str]:
     faults = []
     if not isinstance(policy.observation_space, spaces.Box):
         faults.append(f"observations must be a Box, not {policy.observation_space}")
-    elif not isinstance(policy.features_extractor, FlattenExtractor):
-        faults.append(f"it knows no {type(policy.features_extractor).__name__}")
+    elif policy.normalize_images and is_image_space(policy.observation_space):
+        faults.append("images have to be scaled, which it does not do")
+    for part, known in (
+        (policy, ActorCriticPolicy),
+        (policy.features_extractor, FlattenExtractor),
+        (policy.mlp_extractor, MlpExtractor),
+    ):
+        if type(part) is not known:
+            faults.append(f"it knows {known.__name__} and nothing derived from it, not {type(part).__name__}")
     if type(policy.action_dist) not in (DiagGaussianDistribution, CategoricalDistribution):
         faults.append(
             f"it knows no {type(policy.action_dist).__name__}: actions must be a Box, without gSDE, or Discrete"
@@ -133,7 +168,7 @@ def policy_faults(policy: Any) -> list[str]:
 
 
 class Networks:
-    """The numpy side of a Stable-Baselines3 actor-critic policy.
+    """The numpy side of a Stable-Baselines3 actor-critic policy, its weights as they are now.
 
     Args:
         policy: An `ActorCriticPolicy` of perceptrons.
@@ -142,7 +177,6 @@ class Networks:
         weights: All parameters.
         actor: Observations to means or logits.
         critic: Observations to values.
-        outdated: Whether `act` reads the weights before it acts: callbacks may change them when a rollout begins.
 
     Raises:
         InvalidValue: For a policy of another kind.
@@ -155,7 +189,6 @@ class Networks:
         body = policy.mlp_extractor
         self.actor = Perceptron(self.weights, layers_of([*body.policy_net, policy.action_net]))
         self.critic = Perceptron(self.weights, layers_of([*body.value_net, policy.value_net]))
-        self.outdated = True
         self._shape = policy.action_space.shape
         self._discrete = isinstance(policy.action_space, spaces.Discrete)
         self._log_std = None if self._discrete else self.weights.of(policy.log_std)
@@ -166,35 +199,46 @@ class Networks:
             return Categorical(outputs, actions.reshape(-1).astype(np.int64))
         return Gaussian(outputs, actions.reshape(outputs.shape), *self._log_std)
 
-    def act(self, observations: torch.Tensor, deterministic: bool = False) -> tuple[torch.Tensor, ...]:
-        """Return actions, values and log probabilities, as the policy's `forward` does, by the same random numbers."""
-        if self.outdated:
-            self.weights.read()
-            self.outdated = False
-        rows = _rows(observations)
-        outputs, values = self.actor.forward(rows), self.critic.forward(rows)
+    def act(self, observations: NDArray[Any]) -> tuple[NDArray[Any], torch.Tensor, torch.Tensor]:
+        """Return actions (n, ...), values (n, 1) and log probabilities (n,), drawn by torch's generator as SB3 does.
+
+        Raises:
+            ValueError: When an output of the actor is not finite.
+        """
+        rows = rows_of(observations)
+        outputs = self.actor.forward(rows)
+        if not np.isfinite(outputs).all():
+            raise ValueError(
+                "the policy says something that is not finite: look at the observations, their normaliser, and the "
+                "learning rate"
+            )
         says = torch.from_numpy(outputs)
         if self._log_std is None:
-            drawn = says.argmax(1) if deterministic else torch.multinomial(says.softmax(-1), 1, True).squeeze(1)
-        elif deterministic:
-            drawn = says.clone()
+            drawn = torch.multinomial(says.softmax(-1), 1, True).squeeze(1)
         else:
             drawn = torch.normal(says, torch.from_numpy(np.exp(self._log_std[0])).expand_as(says))
-        log_prob = self.head(outputs, drawn.numpy()).log_prob
-        return drawn.reshape(-1, *self._shape), torch.from_numpy(values.copy()), torch.from_numpy(log_prob)
+        log_prob = torch.from_numpy(self.head(outputs, drawn.numpy()).log_prob)
+        return drawn.numpy().reshape(-1, *self._shape), self.values(observations), log_prob
 
-    def values(self, observations: torch.Tensor) -> torch.Tensor:
-        """Return values (n, 1), as the policy's `predict_values` does."""
-        return torch.from_numpy(self.critic.forward(_rows(observations)).copy())
+    def values(self, observations: NDArray[Any]) -> torch.Tensor:
+        """Return values (n, 1)."""
+        return torch.from_numpy(self.critic.forward(rows_of(observations)).copy())
 
 
-def _rows(observations: torch.Tensor) -> Floats:
-    return observations.numpy().reshape(len(observations), -1).astype(np.float32, copy=False)
+def rows_of(observations: NDArray[Any]) -> Floats:
+    """Return observations as flat rows in single precision."""
+    return observations.reshape(len(observations), -1).astype(np.float32, copy=False)
+
+
+def ratio_of(log_ratio: Floats) -> Floats:
+    """Return exp(log_ratio); infinite where that is too large for single precision."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(log_ratio))
 
 
 def clipped_surrogate(log_ratio: Floats, advantages: Floats, clip: float) -> tuple[float, Floats]:
     """Return PPO's policy loss (Schulman et al., 2017, equation 7, negated) and its slope (n,) for the log ratios."""
-    ratio = np.exp(log_ratio)
+    ratio = ratio_of(log_ratio)
     free, bounded = advantages * ratio, advantages * np.clip(ratio, 1 - clip, 1 + clip)
     by_ratio = np.where(free <= bounded, free, 0)  # where the bound is the smaller one, it does not move
     return -float(np.minimum(free, bounded).mean()), np.asarray(by_ratio * np.float32(-1 / len(ratio)))

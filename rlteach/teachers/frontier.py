@@ -53,7 +53,7 @@ class Frontier(TaskTeacher):
         task_space: Any Gymnasium space, or a `TaskSpace`.
         target: Level of return, in [0, 1], that is sampled most; below 0.5 keeps the frontier moving, but where returns
             are noisy, a level as low as the noise of hopeless tasks holds it there.
-        sharpness: Exponent of the weight; higher is faster under noise, and forgets more of what is not at the frontier.
+        sharpness: Exponent of the weight; higher is faster under noise, and leaves more behind the frontier alone.
         window: Number of recent episodes that the forest sees.
         refit_every: Episodes between fits.
         warm_up: Episodes before the first fit, drawn uniformly.

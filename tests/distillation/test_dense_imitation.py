@@ -43,7 +43,6 @@ def test_steps_are_those_of_torch(
     dense = DenseImitation.of(ours, adam, loss, most)
     assert dense is not None
     rng = np.random.default_rng(0)
-    dense.weights.read()
     for n in (30, 30, 7, 31):
         seen = rng.normal(1.0, 2.0, (n, 3)).astype(np.float32)
         states = None

@@ -5,14 +5,16 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 
 import rlteach
 from rlteach import registry
 from rlteach.distillation.base import Distiller
 from rlteach.distillation.dagger import Dagger, expert_share
-from rlteach.distillation.experts import Expert
+from rlteach.distillation.dense_imitation import DenseImitation
+from rlteach.distillation.experts import Expert, check_labels
 from rlteach.distillation.on_policy import OnPolicyDistillation
-from rlteach.errors import ConfigError, EnvironmentFault, InvalidValue
+from rlteach.errors import ConfigError, EnvironmentFault, InvalidValue, UserError
 from rlteach.learners import learner_faults
 
 WIND = "rlteach/WindGain-v0"
@@ -87,9 +89,8 @@ def test_every_label_reaches_the_optimiser_in_every_epoch(method, policy, steps,
     seen, asked = [], []
     original = learner._batches
     monkeypatch.setattr(learner, "_batches", lambda *given: watched(original(*given), seen))
-    if learner.dense is not None:
-        update = learner.dense.update
-        monkeypatch.setattr(learner.dense, "update", lambda *given: [seen.append(given[-1]), update(*given)][-1])
+    update = DenseImitation.update
+    monkeypatch.setattr(DenseImitation, "update", lambda *given: [seen.append(given[-1]), update(*given)][-1])
     train = learner.train
 
     def trained(rollout, memory):
@@ -320,3 +321,11 @@ def test_on_policy_distillation_keeps_nothing_but_the_last_rollout():
     assert isinstance(learner, OnPolicyDistillation)
     learner.learn(400)
     assert len(learner.data) == 80
+
+
+def test_labels_that_are_no_actions_of_the_environment_are_refused():
+    space = Discrete(3, start=1)
+    check_labels(np.array([1, 3]), 2, space)
+    for wrong, says in ((np.array([0, 1]), "from 0 to 1, outside of 1 to 3"), (np.array([2, 4]), "from 2 to 4")):
+        with pytest.raises(UserError, match=says):
+            check_labels(wrong, 2, space)

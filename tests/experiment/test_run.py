@@ -85,6 +85,7 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path, echo: str) -> None:
 CASES = {
     "ppo, batch": {},
     "ppo, normalised": {"normalize": {"observations": True, "rewards": True}},
+    "fast_ppo, batch": {"learner": {"name": "fast_ppo", "kwargs": TINY_PPO}},
     "sac, batch": {"learner": {"name": "sac", "kwargs": TINY_SAC}, "steps": 600, "env.n_envs": 2},
     "synthetic": {
         "env": {"id": "rlteach/ToyCubes-v0", "kwargs": {"cubes": 3}, "n_envs": 4},
@@ -103,12 +104,18 @@ def contents(path: Path) -> dict[str, Any]:
         "lessons": (path / "lessons.csv").read_text(),
         "evals": (path / "evals.csv").read_text(),
         "metrics": [{k: v for k, v in line.items() if k != "cpu_s"} for line in lines],
-        "checkpoint": checkpoint.pack_state({k: v for k, v in found[1]["training"].items() if k != "times"}),
+        "teacher": checkpoint.pack_state(found[1]["training"]["teacher"]),
     }
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("teacher", ["uniform", "success_guided"])
+@pytest.mark.parametrize(
+    ("case", "teacher"),
+    [
+        *((case, teacher) for case in CASES for teacher in ("uniform", "success_guided")),
+        ("ppo, batch", "plr"),  # scores whole episodes by the critic, those too that a checkpoint falls into
+        ("fast_ppo, batch", "robust_plr"),
+    ],
+)
 def test_an_interrupted_run_that_is_resumed_equals_an_uninterrupted_one(
     tmp_path: Path, case: str, teacher: str
 ) -> None:
@@ -124,6 +131,7 @@ def test_an_interrupted_run_that_is_resumed_equals_an_uninterrupted_one(
     assert parts["lessons"] == whole["lessons"]
     assert parts["evals"] == whole["evals"]
     assert parts["metrics"] == whole["metrics"]
+    assert parts["teacher"] == whole["teacher"]
     meta = json.loads((tmp_path / "parts" / "meta.json").read_text())
     assert [entry["exact"] for entry in meta["resumed"]] == [True]
 

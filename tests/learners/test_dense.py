@@ -27,7 +27,6 @@ def network(widths: list[int], activation: str, seed: int) -> nn.Sequential:
 def mirrored(modules: nn.Sequential, **adam: Any) -> tuple[torch.optim.Adam, Weights, Perceptron]:
     optimizer = torch.optim.Adam(modules.parameters(), lr=1e-2, **adam)
     weights = Weights(optimizer)
-    weights.read()
     return optimizer, weights, Perceptron(weights, layers_of(modules))
 
 
@@ -83,7 +82,7 @@ def test_adam_is_torchs_and_may_change_hands_at_any_step(
         if step == handed:
             weights.write()
             descend(ours, optimizer, slopes)
-            weights.read()
+            weights = Weights(optimizer)
         else:
             for parameter, slope in zip(ours.parameters(), slopes, strict=True):
                 weights.of(parameter)[1][:] = slope.numpy()
@@ -112,11 +111,35 @@ def test_other_optimisers_are_refused(make: Any, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "modules", [[nn.Tanh()], [nn.Linear(2, 2), nn.Sigmoid()], [nn.Linear(2, 2), nn.Tanh(), nn.Tanh()]]
+    "modules",
+    [
+        [nn.Tanh()],
+        [nn.Linear(2, 2), nn.Sigmoid()],
+        [nn.Linear(2, 2), nn.Tanh(), nn.Tanh()],
+        [nn.Linear(2, 2), nn.ELU(alpha=0.5)],
+        [nn.Linear(2, 2, bias=False)],
+    ],
 )
 def test_other_layers_are_refused(modules: list[nn.Module]) -> None:
     with pytest.raises(InvalidValue, match="perceptron is made of"):
         layers_of(modules)
+
+
+def test_what_is_frozen_stays_and_what_is_not_finite_is_refused() -> None:
+    modules = network([2, 3, 1], "tanh", 0)
+    modules[2].bias.requires_grad_(False)
+    _, weights, perceptron = mirrored(modules)
+    before = modules[2].bias.detach().clone()
+    perceptron.forward(np.ones((4, 2), np.float32))
+    perceptron.backward(np.ones((4, 1), np.float32))
+    weights.step(1.0)
+    weights.write()
+    assert torch.equal(modules[2].bias, before) and len(weights.values) == 2 * 3 + 3 + 3
+    values = weights.values.copy()
+    weights.gradient[0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        weights.step(1.0)
+    np.testing.assert_array_equal(weights.values, values)
 
 
 def test_a_network_that_the_optimiser_does_not_move_is_refused() -> None:

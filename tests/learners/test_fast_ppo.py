@@ -1,5 +1,6 @@
 """FastPPO is Stable-Baselines3's PPO, update by update."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy, MultiInputActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 
 import rlteach
-from rlteach.errors import ConfigError
+from rlteach.errors import ConfigError, InvalidValue
 from rlteach.experiment.resets import forget
 from rlteach.learners import make_learner
 from rlteach.learners.fast_ppo import FastPPO, clipped_surrogate, policy_faults, value_error
@@ -87,9 +90,32 @@ def test_what_it_saves_is_a_model_of_stable_baselines3_and_the_other_way_round(t
     assert steps == {24}, "Adam went on counting where it was"
 
 
-def test_after_learning_the_policy_is_torchs_own_again() -> None:
+def test_a_copy_learns_as_the_original_does() -> None:
     model = build(FastPPO).learn(256)
-    assert not {"forward", "predict_values"} & set(vars(model.policy))
+    weights_before = weights(model)
+    twin = copy.deepcopy(model)
+    twin.set_env(rlteach.make_vec_env(BOX, 8, seed=0))
+    twin.learn(256)
+    assert np.abs(weights(twin) - weights_before).max() > 1e-4
+    np.testing.assert_array_equal(weights(model), weights_before)
+
+
+def test_frozen_parameters_and_another_optimiser_are_respected() -> None:
+    model = build(FastPPO)
+    model.policy.log_std.requires_grad_(False)  # type: ignore[union-attr,operator]
+    model.learn(256)
+    assert (model.policy.log_std == 0).all()  # type: ignore[union-attr]
+    model.policy.optimizer = torch.optim.Adam(model.policy.parameters(), lr=1e-3, weight_decay=0.1)
+    with pytest.raises(InvalidValue, match="without weight decay"):
+        model.learn(256)
+
+
+def test_outputs_that_are_not_finite_are_refused_before_anything_is_played() -> None:
+    model = build(FastPPO)
+    model.policy.action_net.bias.data[:] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        model.learn(256)
+    assert model.num_timesteps == 0
 
 
 class ForgetsAt(BaseCallback):
@@ -111,16 +137,29 @@ def test_a_learner_that_forgets_acts_by_its_new_weights_at_once() -> None:
     assert steps == {12}, "Adam has begun anew"
 
 
+class Squared(FlattenExtractor):
+    """Flattens, and squares."""
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return super().forward(observations) ** 2
+
+
+class Own(ActorCriticPolicy):
+    """A policy with code of its own."""
+
+
 @pytest.mark.parametrize(
     ("env_id", "policy", "kwargs", "says"),
     [
         (BOX, "MlpPolicy", {"use_sde": True}, "without gSDE"),
         (BOX, "MlpPolicy", {"policy_kwargs": {"activation_fn": torch.nn.SiLU}}, "SiLU"),
         (BOX, "MlpPolicy", {"policy_kwargs": {"optimizer_class": torch.optim.SGD}}, "not SGD"),
+        (BOX, "MlpPolicy", {"policy_kwargs": {"features_extractor_class": Squared}}, "not Squared"),
+        (BOX, Own, {}, "not Own"),
     ],
 )
 def test_what_it_does_not_know_it_refuses_and_names_the_learner_that_does(
-    env_id: str, policy: str, kwargs: dict[str, Any], says: str
+    env_id: str, policy: Any, kwargs: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says) as caught:
         make_learner("fast_ppo", rlteach.make_vec_env(env_id, 2, seed=0), policy=policy, kwargs=kwargs, seed=0)
@@ -151,10 +190,14 @@ def test_surrogate_and_value_losses_and_slopes() -> None:
         np.testing.assert_allclose(slope, value.grad, rtol=1e-4, atol=1e-7)
 
 
-def test_images_and_dictionaries_are_refused() -> None:
-    class Seen:
-        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-        action_dist = None
-        observation_space = spaces.Dict({"a": spaces.Box(0, 1)})
-
-    assert "must be a Box" in policy_faults(Seen)[0]
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        (spaces.Dict({"a": spaces.Box(0, 1)}), "must be a Box"),
+        (spaces.Box(0, 255, (36, 36, 3), np.uint8), "images have to be scaled"),
+    ],
+)
+def test_images_and_dictionaries_are_refused(space: spaces.Space[Any], says: str) -> None:
+    kind = MultiInputActorCriticPolicy if isinstance(space, spaces.Dict) else ActorCriticPolicy
+    policy = kind(space, spaces.Discrete(2), lambda _: 1e-3)
+    assert any(says in fault for fault in policy_faults(policy))
