@@ -60,6 +60,7 @@ def dense(
     *,
     steps: int = DENSE_STEPS,
     seeds: int = 5,
+    ppo: str = "fast_ppo",
     learner: Mapping[str, Any] | None = None,
 ) -> Benchmark:
     return Benchmark(
@@ -67,7 +68,7 @@ def dense(
         title=title,
         base={
             "env": {"id": env, "n_envs": 8 if learner is None else 1},
-            "learner": learner or {"name": "fast_ppo", "kwargs": PPO},
+            "learner": learner or {"name": ppo, "kwargs": PPO},
             "normalize": {"observations": True, "rewards": True},
             "evaluation": {"every": steps // 10},
         },
@@ -154,7 +155,7 @@ SAC = {"name": "sac", "kwargs": {**SMALL_NETS, "buffer_size": 50_000}}
 TD3 = {"name": "td3", "kwargs": {**SMALL_NETS, "buffer_size": 50_000}}
 
 BENCHMARKS = [
-    dense("hopper", "Hopper-v5", "Hopper: where do episodes start?", seeds=10),
+    dense("hopper", "Hopper-v5", "Hopper: where do episodes start?", seeds=10, ppo="ppo"),
     sparse("maze", 18, (2.5, 5.5), steps=500_000, horizon=200, learner="ppo"),
     sparse("maze_24", 24, (7.5, 6.5), steps=500_000, horizon=300),
     sparse("maze_36", 36, (4.5, 9.5), steps=1_000_000, horizon=400),
