@@ -125,7 +125,8 @@ def test_the_frontier_weighs_what_is_neither_solved_nor_out_of_reach() -> None:
     teacher = teacher_of("frontier", candidates=512, trees=20, min_leaf=3, window=300)
     play(teacher, lambda point, episode: float(np.clip(1.5 - 2 * point[0], 0, 1)), 300)
     portrait = teacher.portrait()
-    expected = frontier_weight(np.clip(1.5 - 2 * portrait["field/place"][:, 0], 0, 1), teacher.target, teacher.sharpness)
+    levels = np.clip(1.5 - 2 * portrait["field/place"][:, 0], 0, 1)
+    expected = frontier_weight(levels, teacher.target, teacher.sharpness)
     assert len(expected) == 256
     assert np.corrcoef(portrait["field/weight"], expected)[0, 1] > 0.9
     assert 0.8 < portrait["field/weight"].max() <= 1.0
