@@ -46,8 +46,9 @@ class FastPPO(PPO):
     ) -> bool:
         """Play a rollout into the buffer; return whether the callback wants to go on.
 
-        Callbacks see what they see with Stable-Baselines3, under the same names. Weights that they change count from
-        the next rollout on, or from this one if they change them when it begins.
+        Callbacks find `actions`, `clipped_actions`, `values`, `log_probs`, `new_obs`, `rewards`, `dones` and `infos`
+        under these names of Stable-Baselines3's. Weights that they change count from the next rollout on, or from this
+        one if they change them when it begins.
         """
         assert self._last_obs is not None
         self.policy.set_training_mode(False)
@@ -101,11 +102,12 @@ class FastPPO(PPO):
                 means = networks.actor.forward(observations)
                 said = networks.head(means, batch.actions.numpy())
                 log_ratio = said.log_prob - batch.old_log_prob.numpy()
-                policy_loss, by_log_prob = clipped_surrogate(log_ratio, advantages, clip)
+                ratio = ratio_of(log_ratio)
+                policy_loss, by_log_prob = clipped_surrogate(ratio, advantages, clip)
                 values = networks.critic.forward(observations)[:, 0]
                 value_loss, by_value = value_error(values, batch.returns.numpy(), batch.old_values.numpy(), value_clip)
-                change = ratio_of(log_ratio) - 1
-                approx_kl, beyond = float(np.mean(change - log_ratio)), float(np.mean(np.abs(change) > clip))
+                approx_kl = float(np.mean(ratio - 1 - log_ratio))
+                beyond = float(np.mean(np.abs(ratio - 1) > clip))
                 logs.append((policy_loss, value_loss, -float(said.entropy.mean()), approx_kl, beyond))
                 if self.target_kl is not None and approx_kl > 1.5 * self.target_kl:
                     going = False
@@ -190,8 +192,7 @@ class Networks:
         self.actor = Perceptron(self.weights, layers_of([*body.policy_net, policy.action_net]))
         self.critic = Perceptron(self.weights, layers_of([*body.value_net, policy.value_net]))
         self._shape = policy.action_space.shape
-        self._discrete = isinstance(policy.action_space, spaces.Discrete)
-        self._log_std = None if self._discrete else self.weights.of(policy.log_std)
+        self._log_std = None if isinstance(policy.action_space, spaces.Discrete) else self.weights.of(policy.log_std)
 
     def head(self, outputs: Floats, actions: Floats) -> Gaussian | Categorical:
         """Return the distribution of the actor's outputs (n, k), with what it says about actions (n, ...)."""
@@ -236,9 +237,8 @@ def ratio_of(log_ratio: Floats) -> Floats:
         return np.asarray(np.exp(log_ratio))
 
 
-def clipped_surrogate(log_ratio: Floats, advantages: Floats, clip: float) -> tuple[float, Floats]:
+def clipped_surrogate(ratio: Floats, advantages: Floats, clip: float) -> tuple[float, Floats]:
     """Return PPO's policy loss (Schulman et al., 2017, equation 7, negated) and its slope (n,) for the log ratios."""
-    ratio = ratio_of(log_ratio)
     free, bounded = advantages * ratio, advantages * np.clip(ratio, 1 - clip, 1 + clip)
     by_ratio = np.where(free <= bounded, free, 0)  # where the bound is the smaller one, it does not move
     return -float(np.minimum(free, bounded).mean()), np.asarray(by_ratio * np.float32(-1 / len(ratio)))

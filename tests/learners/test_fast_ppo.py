@@ -177,7 +177,7 @@ def test_surrogate_and_value_losses_and_slopes() -> None:
     gain = torch.tensor(advantages)
     wanted = -torch.min(gain * log.exp(), gain * log.exp().clamp(0.8, 1.2)).mean()
     wanted.backward()  # type: ignore[no-untyped-call]
-    loss, slope = clipped_surrogate(ratios, advantages, 0.2)
+    loss, slope = clipped_surrogate(np.exp(ratios), advantages, 0.2)
     assert loss == pytest.approx(wanted.item(), rel=1e-5)
     np.testing.assert_allclose(slope, log.grad, rtol=1e-4, atol=1e-7)
     for clip in (None, 0.5):
