@@ -84,7 +84,10 @@ def metrics_of(outcomes: Sequence[Outcome], repeats: int, name: str) -> dict[str
 def own_randomness(seed: int) -> Iterator[None]:
     """Seed torch's, numpy's and Python's global generators for this block and put them back afterwards."""
     saved = global_randomness()
-    torch.manual_seed(seed)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # it would note the stack of its caller for every kind of device that is not there, at 0.5 ms a call
+        torch.default_generator.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - SB3 draws from numpy's global generator
     random.seed(seed)
     try:
@@ -109,4 +112,4 @@ def restore_global_randomness(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(torch.from_numpy(np.array(state["torch"])))
     np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
     version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(int(n) for n in numbers), gauss))
+    random.setstate((version, tuple(np.asarray(numbers).tolist()), gauss))

@@ -53,13 +53,13 @@ class Trained:
 
     def __init__(self, network: nn.Module, learning_rate: float, *, momentum: float = 0.9) -> None:
         self.network = network
-        self._optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(momentum, 0.999))
+        self._optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(momentum, 0.999), fused=True)
 
     def descend(self, loss: Tensor) -> None:
         """Take one step down a loss; one that is not finite is left out."""
         parameters = list(self.network.parameters())
         gradients = torch.autograd.grad(loss, parameters)
-        if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+        if not bool(torch.isfinite(nn.utils.get_total_norm(gradients))):
             return
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from torch import Tensor
+from torch import nn
 
+from rlteach.learners.dense import Floats, Weights, activate, through
 from rlteach.protocols import State
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.base import Array, TaskTeacher, require
@@ -45,40 +46,51 @@ class Ensemble:
     def __init__(
         self, dimension: int, *, members: int, hidden: int, learning_rate: float, rng: np.random.Generator
     ) -> None:
-        self.parameters: list[Tensor] = []
+        self._parameters: list[nn.Parameter] = []
         for inputs, outputs in ((dimension, hidden), (hidden, hidden), (hidden, 1)):
             for shape in ((members, inputs, outputs), (members, 1, outputs)):
                 first = rng.uniform(-1.0, 1.0, shape) / np.sqrt(inputs)
-                self.parameters.append(torch.tensor(first, dtype=torch.float32, requires_grad=True))
-        self._adam = torch.optim.Adam(self.parameters, lr=learning_rate)
+                self._parameters.append(nn.Parameter(torch.tensor(first, dtype=torch.float32)))
+        self._adam = torch.optim.Adam(self._parameters, lr=learning_rate)
+        self._weights = Weights(self._adam)
 
-    def _forward(self, places: Tensor) -> Tensor:
-        w_1, b_1, w_2, b_2, w_3, b_3 = self.parameters
-        hidden = torch.tanh(torch.tanh(places @ w_1 + b_1) @ w_2 + b_2)
-        return (hidden @ w_3 + b_3)[..., 0]
+    def parameters(self) -> list[tuple[Floats, Floats]]:
+        """Return weights (members, in, out) and biases (members, 1, out) of each layer, with their gradients."""
+        return [self._weights.of(parameter) for parameter in self._parameters]
+
+    def _forward(self, places: Array) -> list[Floats]:
+        """Return the inputs and what every layer makes of them."""
+        (w_1, _), (b_1, _), (w_2, _), (b_2, _), (w_3, _), (b_3, _) = self.parameters()
+        inputs = np.asarray(places - 0.5, dtype=np.float32)
+        first = activate(inputs @ w_1 + b_1, "tanh")
+        second = activate(first @ w_2 + b_2, "tanh")
+        return [inputs, first, second, second @ w_3 + b_3]
 
     def values(self, places: Array) -> Array:
         """Return what every member expects at places (n, d), shape (members, n)."""
-        with torch.no_grad():
-            found = self._forward(torch.tensor(places[None] - 0.5, dtype=torch.float32))
-        return np.asarray(found.numpy(), dtype=np.float64)
+        return self._forward(places[None])[-1][..., 0].astype(np.float64)
 
     def step(self, places: Array, targets: Array) -> None:
         """Take one step of Adam on the squared error at places (members, batch, d), each member on its own batch."""
-        loss = (
-            ((self._forward(torch.tensor(places - 0.5, dtype=torch.float32)) - torch.tensor(targets)) ** 2)
-            .mean(dim=1)
-            .sum()
-        )
-        self._adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._adam.step()
+        *layers, values = self._forward(places)
+        errors = values - np.asarray(targets, dtype=np.float32)[..., None]
+        slope: Floats = errors * np.float32(2.0 / targets.shape[-1])
+        parameters = self.parameters()
+        for k in reversed(range(len(layers))):
+            (weights, by_weights), (_, by_biases) = parameters[2 * k : 2 * k + 2]
+            np.matmul(layers[k].swapaxes(1, 2), slope, out=by_weights)
+            slope.sum(axis=1, keepdims=True, out=by_biases)
+            if k:
+                slope = slope @ weights.swapaxes(1, 2)
+                slope = through(slope, layers[k], "tanh", np.empty_like(slope))
+        self._weights.step(max_norm=np.inf)
 
     def state_dict(self) -> State:
         """Return weights and moments as arrays."""
+        self._weights.write()
         moments = self._adam.state_dict()["state"]
         return {
-            "weights": [parameter.detach().numpy().copy() for parameter in self.parameters],
+            "weights": [parameter.detach().numpy().copy() for parameter in self._parameters],
             "moments": [
                 {name: value.numpy().copy() for name, value in saved.items()} for _, saved in sorted(moments.items())
             ],
@@ -87,13 +99,14 @@ class Ensemble:
     def load_state_dict(self, state: State) -> None:
         """Continue from `state_dict`."""
         with torch.no_grad():
-            for parameter, saved in zip(self.parameters, state["weights"], strict=True):
+            for parameter, saved in zip(self._parameters, state["weights"], strict=True):
                 parameter.copy_(torch.tensor(np.array(saved)))
         moments = {
             k: {name: torch.tensor(np.array(value)) for name, value in saved.items()}
             for k, saved in enumerate(state["moments"])
         }
         self._adam.load_state_dict({**self._adam.state_dict(), "state": moments})
+        self._weights = Weights(self._adam)
 
 
 class VDS(TaskTeacher):

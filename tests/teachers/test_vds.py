@@ -41,7 +41,7 @@ def test_a_single_task_may_be_asked_about():
 
 def test_each_member_is_a_network_of_its_own():
     many, places = ensemble(members=3), np.random.default_rng(1).random((7, 2))
-    w_1, b_1, w_2, b_2, w_3, b_3 = (p.detach().numpy().astype(np.float64) for p in many.parameters)
+    w_1, b_1, w_2, b_2, w_3, b_3 = (values.astype(np.float64) for values, _ in many.parameters())
     for k in range(3):
         hidden = np.tanh(np.tanh((places - 0.5) @ w_1[k] + b_1[k]) @ w_2[k] + b_2[k])
         np.testing.assert_allclose(many.values(places)[k], (hidden @ w_3[k] + b_3[k])[:, 0], atol=1e-6)
@@ -55,6 +55,23 @@ def test_a_step_of_one_member_changes_no_other():
     second.step(places, targets)
     same = [np.array_equal(a, b) for a, b in zip(first.values(places[0]), second.values(places[0]), strict=True)]
     assert same == [True, False, True]
+
+
+def test_steps_are_those_of_torch():
+    many, rng = ensemble(members=3), np.random.default_rng(2)
+    copies = [torch.tensor(values.copy(), requires_grad=True) for values, _ in many.parameters()]
+    adam = torch.optim.Adam(copies, lr=0.01)
+    for _ in range(5):
+        places, targets = rng.random((3, 16, 2)), rng.random((3, 16))
+        many.step(places, targets)
+        w_1, b_1, w_2, b_2, w_3, b_3 = copies
+        hidden = torch.tanh(torch.tanh(torch.tensor(places - 0.5).float() @ w_1 + b_1) @ w_2 + b_2)
+        errors = (hidden @ w_3 + b_3)[..., 0] - torch.tensor(targets).float()
+        adam.zero_grad()
+        errors.square().mean(dim=1).sum().backward()
+        adam.step()
+    for (values, _), copy in zip(many.parameters(), copies, strict=True):
+        np.testing.assert_allclose(values, copy.detach().numpy(), atol=2e-6)
 
 
 def test_it_learns_a_function_of_the_place():
