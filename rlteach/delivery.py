@@ -31,6 +31,7 @@ from rlteach import environments
 from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
 from rlteach.lesson import Lesson, Outcome, Start
 from rlteach.protocols import State, Teacher
+from rlteach.snapshots.base import set_elapsed
 from rlteach.sync_vec_env import SyncVecEnv
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.history import History
@@ -42,7 +43,7 @@ NO_LIMIT = np.iinfo(np.int64).max
 """Steps left of an episode that only the environment cuts off."""
 
 ROLLED_IN = "rolled_in"
-"""Key of the reset info that holds how many steps a guide has played before the learner's first one."""
+"""Key of the reset info that holds how many steps were played before the learner's first one, by a guide or again."""
 
 Brief = tuple[Any, Start | None, Any]
 """The part of a lesson that an environment sees: task, start, goal. It must pickle."""
@@ -113,22 +114,31 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
         if start.snapshot is not None:
             observation, info = self._restore(start, task)
         if start.guide is not None and start.roll_in > 0:
+            replayed = info.get(ROLLED_IN, 0)
             observation, info = self._roll_in(start.guide, start.roll_in, observation, options)
+            info[ROLLED_IN] += replayed
         self._steps_left = start.limit
         return observation, info
 
     def _restore(self, start: Start, task: Any) -> tuple[Any, dict[str, Any]]:
         """Put the environment into a snapshot, which begins an episode: chance goes on as it would have anyway."""
-        generator = self.env.unwrapped.np_random.bit_generator
-        chance = generator.state
+        chances = [generator.bit_generator.state for generator in self._generators()]
+        replayed = environments.capability(self.env, "replayed_steps", 0)
         observation, info = self.env.get_wrapper_attr("set_snapshot")(start.snapshot)
-        self.env.unwrapped.np_random.bit_generator.state = chance
+        for generator, chance in zip(self._generators(), chances, strict=True):
+            generator.bit_generator.state = chance
         if task is not None:
             observation, info = self.env.get_wrapper_attr("set_task")(task)
-        for layer in _layers(self.env):
-            if "_elapsed_steps" in vars(layer):
-                layer._elapsed_steps = start.elapsed  # type: ignore[attr-defined]
+        if start.elapsed is not None:
+            set_elapsed(self.env, start.elapsed)
+        if replayed := environments.capability(self.env, "replayed_steps", 0) - replayed:
+            info = {**info, ROLLED_IN: replayed}
         return observation, info
+
+    def _generators(self) -> list[np.random.Generator]:
+        """Return what chance is drawn from: the environment's generator, and that of the seeds of replayed episodes."""
+        own = environments.capability(self.env, "seed_generator")
+        return [self.env.unwrapped.np_random, *([] if own is None else [own])]
 
     def _roll_in(
         self, guide: Callable[[Any], Any], steps: int, observation: Any, options: dict[str, Any]
@@ -139,10 +149,18 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
             if terminated or truncated:
                 observation, info = self.env.reset(options=options or None)
                 return observation, {**info, ROLLED_IN: step + 1}
-        for layer in _layers(self.env):
-            if "rewards" in vars(layer):  # a Monitor inside: the learner's episode begins here
+        for layer in _layers(self.env):  # the learner's episode begins here
+            if "rewards" in vars(layer):  # Monitor
                 layer.rewards = []  # type: ignore[attr-defined]
+            if "episode_lengths" in vars(layer):  # RecordEpisodeStatistics
+                layer.episode_returns, layer.episode_lengths = 0.0, 0  # type: ignore[attr-defined]
         return observation, {**info, ROLLED_IN: steps}
+
+    def identity(self) -> tuple[str, str]:
+        """Return what the environment is called and its fingerprint; see `rlteach.snapshots.restorable`."""
+        from rlteach.snapshots.restorable import fingerprint
+
+        return str(self.env), fingerprint(self.env)
 
     def get_episode_state(self) -> State:
         """Return the environment's snapshot with the counters of the wrappers around it."""
@@ -226,6 +244,10 @@ def _with_rows(observation: Any, firsts: Mapping[int, tuple[Any, dict[str, Any]]
 # -- native batch environments -------------------------------------------------------------------------------------
 
 
+VECTOR_KWARGS = frozenset({"num_envs", "vectorization_mode", "vector_kwargs", "wrappers"})
+"""What `gymnasium.make_vec` adds to an environment's keyword arguments."""
+
+
 class BatchVecEnv(VecEnv):
     """A Gymnasium `VectorEnv` that does not reset itself, as a Stable-Baselines3 `VecEnv`.
 
@@ -288,6 +310,9 @@ class BatchVecEnv(VecEnv):
         if not snapshots:
             return observation
         observation, _ = environments.capability(self.batch_env, "set_row_snapshots")(snapshots)
+        elapsed = {i: steps for i in snapshots if (steps := starts[i].elapsed) is not None}
+        if elapsed and (set_rows := environments.capability(self.batch_env, "set_elapsed")) is not None:
+            set_rows(elapsed)
         if "task" in options:
             mask = _mask(snapshots, self.num_envs)
             observation, _ = environments.capability(self.batch_env, "set_task")(options["task"], mask)
@@ -363,6 +388,17 @@ class BatchVecEnv(VecEnv):
     def close(self) -> None:
         """Close the batch environment."""
         self.batch_env.close()
+
+    def identity(self) -> tuple[str, str] | None:
+        """Return what the single form is called and its fingerprint; None where nobody says how it was made."""
+        spec = self.batch_env.spec
+        if spec is None:
+            return None
+        from rlteach.snapshots.restorable import fingerprint, restorable
+
+        kwargs = {name: value for name, value in spec.kwargs.items() if name not in VECTOR_KWARGS}
+        single = restorable(environments.build(spec.id, **kwargs))
+        return str(single), fingerprint(single)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of the batch environment, once per index."""
@@ -449,7 +485,7 @@ class LessonVecEnv(VecEnvWrapper):
         self._discounts = np.ones(self.num_envs)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
         self._recent_returns = History(1000, 1)
-        self._tells_success = False
+        self.tells_success = False
         self.steps_rolled_in = 0
         self._paused = False
         self._signals = _SignalBook(self.num_envs) if teacher.needs else None
@@ -592,9 +628,9 @@ class LessonVecEnv(VecEnvWrapper):
     def _success(self, ret: float, info: Mapping[str, Any]) -> float:
         for key in ("is_success", "success"):
             if key in info:
-                self._tells_success = True
+                self.tells_success = True
                 return float(info[key])
-        if self._tells_success:  # cut off from outside, before the environment had anything to tell
+        if self.tells_success:  # cut off from outside, before the environment had anything to tell
             return 0.0
         if self.success_threshold is not None:
             return float(ret >= self.success_threshold)
@@ -636,7 +672,7 @@ class LessonVecEnv(VecEnvWrapper):
             "lengths": self._lengths.copy(),
             "judged": self._judged.copy(),
             "recent": self._recent_returns.state_dict(),
-            "tells_success": self._tells_success,
+            "tells_success": self.tells_success,
             "steps_rolled_in": self.steps_rolled_in,
             "signals": None if self._signals is None else [list(pieces) for pieces in self._signals.carried],
         }
@@ -651,7 +687,7 @@ class LessonVecEnv(VecEnvWrapper):
         self._lengths = np.array(state["lengths"])
         self._judged = np.array(state["judged"])
         self._recent_returns.load_state_dict(state["recent"])
-        self._tells_success = bool(state["tells_success"])
+        self.tells_success = bool(state["tells_success"])
         self.steps_rolled_in = int(state["steps_rolled_in"])
         if self._signals is not None and state.get("signals") is not None:  # older states have none
             self._signals.carried = [list(pieces) for pieces in state["signals"]]
@@ -823,10 +859,14 @@ def attach(
             "rlteach.make_vec_env(env, n, restorable=True), or wrapper_class=rlteach.LessonEnv"
         )
     _check_capabilities(base, teacher)
+    stores = list(_stores(teacher))
+    _check_stores(base, stores)
     if success_threshold is None and base.has_attr("spec"):
         spec = base.get_attr("spec", [0])[0]
         success_threshold = getattr(spec, "reward_threshold", None)
-    return LessonVecEnv(base, teacher, _starter_for(base), gamma=gamma, success_threshold=success_threshold)
+    taught = LessonVecEnv(base, teacher, _starter_for(base), gamma=gamma, success_threshold=success_threshold)
+    taught.tells_success = any(np.isfinite(record.success) for store in stores for record in store.records)
+    return taught
 
 
 def _base_venv(venv: Any) -> VecEnv:
@@ -892,6 +932,26 @@ def _check_capabilities(venv: VecEnv, teacher: Teacher) -> None:
         theirs = venv.get_attr("task_space", [0])[0]
         if ours.space != getattr(theirs, "space", theirs):
             raise InvalidValue(f"the teacher was made for {ours!r}, but {where} has the task space {theirs}")
+
+
+def _stores(teacher: Any) -> Iterator[Any]:
+    """Yield the snapshot stores of a teacher and of those that it joins."""
+    if hasattr(teacher, "store"):
+        yield teacher.store
+    for inner in (getattr(teacher, "teacher", None), *getattr(teacher, "teachers", ())):
+        if inner is not None:
+            yield from _stores(inner)
+
+
+def _check_stores(venv: VecEnv, stores: Sequence[Any]) -> None:
+    """Refuse snapshots that were taken in another environment than those of `venv`."""
+    if not stores:
+        return
+    identity: tuple[str, str] | None
+    identity = venv.identity() if isinstance(venv, BatchVecEnv) else venv.env_method("identity", indices=[0])[0]
+    if identity is not None:
+        for store in stores:
+            store.refuse_other(*identity)
 
 
 def _starter_for(venv: VecEnv) -> _Starter:

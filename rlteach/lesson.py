@@ -20,14 +20,16 @@ class Start:
 
     Attributes:
         snapshot: What the environment's `get_snapshot` returned; None for the ordinary reset.
-        elapsed: Steps of the time limit that count as used up already (those of `snapshot`).
-        limit: Steps after which the episode is truncated; None leaves that to the environment.
+        elapsed: Steps of the time limit that count as used up already; None leaves what an environment counts itself as
+            it is in `snapshot`, and lets the limits of wrappers (`TimeLimit`) start anew.
+        limit: Steps after which the episode is truncated, from outside: a `Monitor` inside never hears of its end; None
+            leaves that to the environment.
         guide: Policy that plays the first steps, a picklable callable from one observation to one action.
         roll_in: Number of steps that it plays; the learner does not see them, but they count as environment steps.
     """
 
     snapshot: Mapping[str, Any] | None = None
-    elapsed: int = 0
+    elapsed: int | None = None
     limit: int | None = None
     guide: Callable[[Any], Any] | None = None
     roll_in: int = 0

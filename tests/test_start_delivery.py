@@ -11,8 +11,17 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import rlteach
-from rlteach.errors import MissingCapability, UserError
+from rlteach.errors import InvalidValue, MissingCapability, UserError
 from rlteach.lesson import Lesson, Start
+from rlteach.snapshots.action_replay import ActionReplay
+from rlteach.snapshots.base import set_elapsed
+from rlteach.snapshots.collect import collect
+from rlteach.snapshots.restorable import restorable
+from rlteach.snapshots.store import SnapshotStore
+from rlteach.teachers.jump_start import JumpStart
+from rlteach.teachers.no_tasks import NoTasks
+from rlteach.teachers.rfcl import RFCL
+from rlteach.teachers.uniform_starts import UniformStarts
 
 MAZE = "rlteach/GoalMaze-v0"
 UP = np.array([0.0, 1.0], dtype=np.float32)
@@ -132,8 +141,6 @@ def test_the_limit_goes_with_the_lesson_to_the_end_only():
 
 
 def pendulum(**kwargs):
-    from rlteach.snapshots.restorable import restorable
-
     return rlteach.LessonEnv(restorable(gym.make("Pendulum-v1", **kwargs)))
 
 
@@ -161,8 +168,6 @@ def test_monitor_and_normaliser_see_new_episodes():
     teacher = Starts([Start(snapshot, limit=7)])
 
     def make():
-        from rlteach.snapshots.restorable import restorable
-
         return rlteach.LessonEnv(Monitor(restorable(gym.make("Pendulum-v1"))))
 
     venv = VecNormalize(rlteach.attach(DummyVecEnv([make, make]), teacher))
@@ -272,3 +277,138 @@ def test_a_row_takes_the_snapshot_of_a_single_environment_only():
     env.reset(seed=0)
     with pytest.raises(ValueError, match="single environment"):
         env.set_row_snapshots({0: env.get_snapshot()})
+
+
+@pytest.mark.parametrize("vec", ["dummy", "batch"])
+@pytest.mark.parametrize(("elapsed", "left"), [(None, 130), (0, 150), (140, 10)])
+def test_what_an_environment_counts_itself_follows_the_elapsed_steps(vec, elapsed, left):
+    snapshot, _ = walked(20)
+    teacher = Starts([Start(snapshot, elapsed=elapsed)])
+    venv = taught(teacher, 2, vec)
+    venv.reset()
+    while len(teacher.outcomes) < 4:
+        venv.step(np.stack([UP, UP]))
+    assert [o.length for o in teacher.outcomes] == [left] * 4
+
+
+@pytest.mark.parametrize(
+    ("env", "limit"), [("rlteach/MiniGridMaze-v0", 250), ("rlteach/StumpTracksFast-v0", 60), ("Pendulum-v1", 200)]
+)
+def test_so_do_limits_of_other_kinds(env, limit):
+    made = restorable(
+        gym.make(env if "/" not in env else f"rlteach_envs:{env}", **({"horizon": 60} if limit == 60 else {}))
+    )
+    made.reset(seed=0)
+    set_elapsed(made, limit - 3)
+    still = np.zeros(made.action_space.shape, made.action_space.dtype)
+    assert [made.step(still)[3] for _ in range(3)] == [False, False, True]
+
+
+def test_a_replayed_start_repeats_no_ordinary_one_and_is_charged():
+    def make():
+        return rlteach.LessonEnv(ActionReplay(gym.make("Pendulum-v1")))
+
+    env = make()
+    env.reset(seed=3)
+    for _ in range(7):
+        env.step(np.zeros(1, dtype=np.float32))
+    snapshot = env.get_wrapper_attr("get_snapshot")()
+    venv = rlteach.attach(DummyVecEnv([make]), Starts([Start(snapshot, limit=1), None]))
+    venv.seed(0)
+    firsts = [venv.reset()[0].copy()]
+    while len(firsts) < 8:
+        observation, _, dones, _ = venv.step(np.zeros((1, 1), dtype=np.float32))
+        if dones[0]:
+            firsts.append(observation[0].copy())
+    assert len({tuple(first) for first in firsts[1::2]}) == 4
+    assert venv.steps_rolled_in == 7 * 4
+
+
+def test_a_guide_needs_no_snapshots():
+    def still(observation):
+        return np.zeros(1, dtype=np.float32)
+
+    venv = rlteach.attach(rlteach.make_vec_env("Pendulum-v1", 1), JumpStart(still, 40, seed=0))
+    venv.reset()
+    assert venv.steps_rolled_in == 40
+    space = rlteach.make_vec_env("rlteach_envs:rlteach/StumpTracksFast-v0", 1).get_attr("task_space")[0]
+    both = rlteach.Compose(rlteach.make_teacher("uniform", space, seed=0), JumpStart(still, 40, seed=0))
+    rlteach.attach(rlteach.make_vec_env("rlteach_envs:rlteach/StumpTracksFast-v0", 1), both)
+
+
+def test_statistics_inside_leave_out_what_the_guide_played():
+    def make():
+        return rlteach.LessonEnv(gym.wrappers.RecordEpisodeStatistics(gym.make("Pendulum-v1")))
+
+    def still(observation):
+        return np.zeros(1, dtype=np.float32)
+
+    teacher = Starts([Start(guide=still, roll_in=150)], restores=False)
+    venv = rlteach.attach(DummyVecEnv([make]), teacher)
+    venv.reset()
+    while not teacher.outcomes:
+        infos = venv.step(np.zeros((1, 1), dtype=np.float32))[3]
+    assert infos[0]["episode"]["l"] == teacher.outcomes[0].length == 50
+    assert infos[0]["episode"]["r"] == pytest.approx(teacher.outcomes[0].ret, rel=1e-5)
+
+
+def test_monitor_inside_logs_episodes_from_where_they_started():
+    snapshot, _ = swung(10)
+
+    def make():
+        return rlteach.LessonEnv(Monitor(restorable(gym.make("Pendulum-v1"))))
+
+    teacher = Starts([Start(snapshot, elapsed=190)])
+    venv = rlteach.attach(DummyVecEnv([make]), teacher)
+    venv.reset()
+    while len(teacher.outcomes) < 3:
+        venv.step(np.zeros((1, 1), dtype=np.float32))
+    assert venv.env_method("get_episode_lengths")[0] == [10, 10, 10]
+    assert venv.env_method("get_episode_rewards")[0] == pytest.approx([o.ret for o in teacher.outcomes], rel=1e-5)
+
+
+# -- whose snapshots they are ------------------------------------------------------------------------------------------
+
+
+def stored(env, actions=3, **kwargs):
+    store = SnapshotStore()
+    collect(restorable(gym.make(env, **kwargs)), None, store, episodes=1, every=actions, max_steps=3 * actions)
+    return store
+
+
+def test_snapshots_of_another_environment_are_refused_before_anything_is_played():
+    teacher = UniformStarts(stored("Pendulum-v1", g=9.8), seed=0)
+    same, other = (rlteach.make_vec_env("Pendulum-v1", 1, env_kwargs={"g": g}, restorable=True) for g in (9.8, 2.0))
+    rlteach.attach(same, teacher).reset()
+    with pytest.raises(InvalidValue, match="which mean nothing in"):
+        rlteach.attach(other, teacher)
+
+
+@pytest.mark.parametrize("vec", ["batch", "dummy"])
+def test_snapshots_of_another_layout_are_refused_in_both_forms(vec):
+    mazes = stored(f"rlteach_envs:{MAZE}", layout="serpentine")
+    for teacher in (UniformStarts(mazes, seed=0), rlteach.Compose(NoTasks(), UniformStarts(mazes, seed=0))):
+        taught(teacher, 2, vec, env_kwargs={"layout": "serpentine"}).reset()
+        with pytest.raises(InvalidValue, match="which mean nothing in"):
+            taught(teacher, 2, vec, env_kwargs={"layout": "corridor-12"})
+
+
+@pytest.mark.parametrize("vec", ["dummy", "batch"])
+def test_what_the_limit_cuts_off_is_no_success_where_the_snapshots_tell_success(vec):
+    store = SnapshotStore()
+    shown = gym.make(f"rlteach_envs:{MAZE}")
+    collect(
+        shown,
+        shown.get_wrapper_attr("demonstrate"),
+        store,
+        episodes=1,
+        tasks=[shown.get_wrapper_attr("test_sets")["feasible"][0]],
+    )
+    assert store.records[0].success == 1.0
+    teacher = RFCL(store, limit_slack=2, limit_ratio=0.0, seed=0)
+    venv = taught(teacher, 2, vec)
+    venv.reset()
+    at = teacher.at.copy()
+    for _ in range(60):
+        venv.step(np.zeros((2, 2), dtype=np.float32))
+    assert (teacher.at == at).all() and venv.tells_success

@@ -239,6 +239,10 @@ class CarRacing(gym.Env[Any, NDArray[np.float32]]):
 
     # -- snapshots -------------------------------------------------------------------------------------------------
 
+    def set_elapsed(self, steps: int) -> None:
+        """Let `steps` steps of the horizon be used up."""
+        self._clock = steps
+
     def get_snapshot(self) -> dict[str, Any]:
         """Return the whole state, and the track, as arrays, numbers and strings."""
         if self.track is None:

@@ -200,6 +200,10 @@ class WalkerEnv(gym.Env[Any, NDArray[np.float32]], ABC):
 
     # -- snapshots -------------------------------------------------------------------------------------------------
 
+    def set_elapsed(self, steps: int) -> None:
+        """Let `steps` steps of the horizon be used up."""
+        self._clock = steps
+
     def get_snapshot(self) -> dict[str, Any]:
         """Return the whole state as plain values, and go on as whoever restores it will."""
         if self._terrain is None:

@@ -13,7 +13,7 @@ from rlteach.delivery import attach, td_error, with_signals
 from rlteach.distillation.losses import gae
 from rlteach.errors import UserError
 from rlteach.experiment.evaluate import own_randomness
-from rlteach.lesson import Outcome
+from rlteach.lesson import Outcome, Start
 from rlteach.observations import View
 from rlteach.protocols import State
 from rlteach.teachers.fixed_tasks import FixedTasks
@@ -56,7 +56,12 @@ class Rollouts:
         self._venv: VecEnv | None = None
 
     def __call__(
-        self, tasks: Sequence[Any], *, repeats: int = 1, signals: frozenset[str] = frozenset()
+        self,
+        tasks: Sequence[Any],
+        *,
+        repeats: int = 1,
+        signals: frozenset[str] = frozenset(),
+        starts: Sequence[Start] | None = None,
     ) -> list[Outcome]:
         """Play every task `repeats` times; outcome k * repeats + j is the j-th play of task k.
 
@@ -65,6 +70,7 @@ class Rollouts:
             repeats: Episodes of each.
             signals: What goes into `Outcome.signals`: `values`, `advantages`, `td_errors` and `initial_value`;
                 `observations` (what the learner saw, where that is an array) and `actions`.
+            starts: Where the episodes of each task start; the ordinary reset by default.
 
         Raises:
             UserError: When the learner has no critic for the signals.
@@ -78,7 +84,8 @@ class Rollouts:
         if self._venv is None:
             self._venv = self._make_venv()
         self.calls += 1
-        teacher = FixedTasks([task for task in tasks for _ in range(repeats)])
+        again = np.repeat(np.arange(len(tasks)), repeats).tolist()
+        teacher = FixedTasks([tasks[k] for k in again], starts=None if starts is None else [starts[k] for k in again])
         with own_randomness((self.seed + self.calls) % 2**31):
             self._venv.seed((self.seed + self.calls) % 2**31)
             return self._play(teacher, signals)
@@ -106,6 +113,7 @@ class Rollouts:
             for index in np.flatnonzero(starts).tolist():
                 told[ids[index]] = self._signals(rows.take(index), infos[index], signals)
                 ids[index], issued = issued, issued + 1
+        self.steps += taught.steps_rolled_in
         found = [outcome for outcome in teacher.outcomes if outcome is not None]
         return [with_signals(outcome, dict(told[outcome.lesson_id])) for outcome in found]
 

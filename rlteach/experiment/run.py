@@ -238,8 +238,10 @@ class _Training:
         self.model, self.venv = student.model, student.venv
         self.lesson_venv, self.normalizer = student.lesson_venv, student.normalizer
         self.rollouts = None
-        if getattr(task_teacher, "wants_rollouts", False):
-            self.rollouts = task_teacher.rollouts = self._rollouts()
+        start_teacher: Any = None if self.starts is None else self.starts.teacher
+        for playing in (task_teacher, start_teacher):
+            if getattr(playing, "wants_rollouts", False):
+                self.rollouts = playing.rollouts = self.rollouts or self._rollouts()
         self.resets = Resets(self.config.learner.resets, self.config.steps, self.seeds.learner)
         self.judge = _Judge(self)
 

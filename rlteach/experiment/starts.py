@@ -23,7 +23,7 @@ from rlteach.experiment.config import RunConfig, StartsConfig
 from rlteach.protocols import Teacher
 from rlteach.snapshots.collect import Explorer, collect, critic_of, policy_of
 from rlteach.snapshots.restorable import restorable
-from rlteach.snapshots.store import SnapshotStore
+from rlteach.snapshots.store import INDEX, SnapshotStore
 from rlteach.snapshots.verify import verify
 from rlteach.teachers.base import hyperparameter_faults
 
@@ -112,7 +112,7 @@ class Starts:
         env = self._new_env()
         verify(env, n=VERIFIED_STATES, seed=self.seed)
         kept = self.path / SNAPSHOTS
-        if kept.is_dir():
+        if (kept / INDEX).is_file():  # else it was never finished: the disk was full, or somebody ended the run
             self._store = SnapshotStore.load(kept)
             self._store.check_env(env)
             return self._store

@@ -97,6 +97,11 @@ class ActionReplay(Restorable):
         self._rng.bit_generator.state = seeds
         return self._last_observation(), {}
 
+    @property
+    def seed_generator(self) -> np.random.Generator:
+        """The generator that the seeds of resets are drawn from."""
+        return self._rng
+
     def _notice_chance(self) -> None:
         """Remember the generator's state when it is not the one that the last step or reset left behind."""
         state = _chance_of(self.unwrapped)

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from rlteach.environments import capability
 from rlteach.errors import InvalidValue, UserError
 
 BOOKKEEPING = frozenset(
@@ -108,3 +109,19 @@ def layers_of(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
         yield env
         env = env.env
     yield env
+
+
+def set_elapsed(env: gym.Env[Any, Any], steps: int) -> None:
+    """Let every time limit of an environment say that `steps` steps are used up: those of wrappers and its own.
+
+    An environment that counts by itself offers `set_elapsed(steps)`; MiniGrid's count in `step_count`.
+    """
+    for layer in layers_of(env):
+        if "_elapsed_steps" in vars(layer):
+            layer._elapsed_steps = steps  # type: ignore[attr-defined]
+    own = capability(env, "set_elapsed")
+    bare: Any = env.unwrapped
+    if own is not None:
+        own(steps)
+    elif "step_count" in vars(bare) and "max_steps" in vars(bare):
+        bare.step_count = steps

@@ -26,7 +26,7 @@ from gymnasium import spaces
 from rlteach.environments import capability
 from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
 from rlteach.protocols import Snapshot
-from rlteach.snapshots.base import layers_of
+from rlteach.snapshots.base import set_elapsed
 from rlteach.snapshots.store import SnapshotStore
 
 Policy = Callable[[Any], Any]
@@ -270,9 +270,7 @@ class Explorer:
         replayed = capability(self.env, "replayed_steps", 0)
         capability(self.env, "set_snapshot")(snapshot)
         self.steps += capability(self.env, "replayed_steps", 0) - replayed
-        for layer in layers_of(self.env):
-            if isinstance(layer, gym.wrappers.TimeLimit):
-                layer._elapsed_steps = elapsed  # type: ignore[assignment]  # Gymnasium starts it as None
+        set_elapsed(self.env, elapsed)
 
     def _actions(self, rng: np.random.Generator) -> Iterator[Any]:
         space = copy.deepcopy(self.env.action_space)

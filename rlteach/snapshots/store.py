@@ -132,7 +132,7 @@ class SnapshotStore:
         """
         if not self.fingerprint:
             raise InvalidValue(f"this store has no snapshots of {_name(env)} or any other: collect(env, policy, store)")
-        self._refuse_other(_name(env), fingerprint_of(env))
+        self.refuse_other(_name(env), fingerprint_of(env))
 
     def add(
         self,
@@ -192,10 +192,15 @@ class SnapshotStore:
 
     def _adopt(self, environment: str, fingerprint: str) -> None:
         if fingerprint:
-            self._refuse_other(environment, fingerprint)
+            self.refuse_other(environment, fingerprint)
             self.environment, self.fingerprint = environment, fingerprint
 
-    def _refuse_other(self, environment: str, fingerprint: str) -> None:
+    def refuse_other(self, environment: str, fingerprint: str) -> None:
+        """Refuse an environment, by name and fingerprint, that these snapshots cannot be restored in.
+
+        Raises:
+            InvalidValue: Naming both environments and what to do.
+        """
         if self.fingerprint not in ("", fingerprint):
             raise InvalidValue(
                 f"this store holds snapshots of {self.environment} (fingerprint {self.fingerprint}), which mean "

@@ -31,6 +31,7 @@ class Compose:
         self.teachers = teachers
         self.fields = frozenset(filled)
         self.needs = frozenset[str]().union(*(teacher.needs for teacher in teachers))
+        self.restores = any(getattr(t, "restores", True) for t in teachers if "start" in getattr(t, "fields", ()))
         self.task_space = next((t.task_space for t in teachers if hasattr(t, "task_space")), None)
         self._issued: dict[int, list[int]] = {}
         self._next_id = 0

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rlteach.errors import InvalidValue
-from rlteach.lesson import Lesson, Outcome
+from rlteach.lesson import Lesson, Outcome, Start
 from rlteach.protocols import State
 
 
@@ -24,15 +24,17 @@ class FixedTasks:
     Args:
         tasks: Elements of the environment's task space; None leaves an episode to the environment.
         repeats: How often the whole list is played.
+        starts: Where the episode of each task starts; the ordinary reset by default.
     """
 
     needs: frozenset[str] = frozenset()
 
-    def __init__(self, tasks: Sequence[Any], *, repeats: int = 1) -> None:
+    def __init__(self, tasks: Sequence[Any], *, repeats: int = 1, starts: Sequence[Start] | None = None) -> None:
         if len(tasks) == 0 or repeats < 1:
             raise InvalidValue(f"FixedTasks needs at least one task and one repeat, not {len(tasks)} and {repeats}")
-        self.tasks = list(tasks)
-        self.fields = frozenset({"task"}) if any(task is not None for task in tasks) else frozenset()
+        self.tasks, self.starts = list(tasks), [None] * len(tasks) if starts is None else list(starts)
+        filled = {"task": self.tasks, "start": self.starts}
+        self.fields = frozenset(name for name, values in filled.items() if any(value is not None for value in values))
         self.outcomes: list[Outcome | None] = [None] * (len(tasks) * repeats)
         self._next_id = 0
         self._left = len(self.outcomes)
@@ -45,7 +47,8 @@ class FixedTasks:
     def propose(self, n: int) -> list[Lesson]:
         """Return the next `n` tasks of the list."""
         first, self._next_id = self._next_id, self._next_id + n
-        return [Lesson(i, task=self.tasks[i % len(self.tasks)], origin="fixed") for i in range(first, self._next_id)]
+        places = [(i, i % len(self.tasks)) for i in range(first, self._next_id)]
+        return [Lesson(i, task=self.tasks[k], start=self.starts[k], origin="fixed") for i, k in places]
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:
         """Keep the outcomes of the first play of each task."""

@@ -64,6 +64,7 @@ class JumpStart(StartTeacher):
     """
 
     state_names = ("stage", "best", "_scores")
+    restores = False  # the guide plays from the ordinary reset
 
     def __init__(
         self,

@@ -119,7 +119,7 @@ class ReverseCurriculum(SnapshotTeacher):
         return places, ["reverse_curriculum" if c else "reverse_curriculum/ordinary" for c in chosen]
 
     def _start(self, place: int) -> Start:
-        return Start(self._pool.snapshot(place))
+        return Start(self._pool.snapshot(place), elapsed=0)
 
     def _learn(self, places: Sequence[int], outcomes: Sequence[Outcome]) -> None:
         current = set(self._current)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
+from rlteach.errors import InvalidValue
 from rlteach.lesson import Outcome
 from rlteach.snapshots.store import SnapshotStore
 from rlteach.task_space import TaskSpace
@@ -41,7 +43,8 @@ class StartsAsTasks(SnapshotTeacher):
     """Lets a task teacher choose starts: neighbours in time are neighbours in its task space.
 
     A proposed (trajectory, phase) becomes the record of that trajectory with the nearest phase; what comes of it is
-    told to the task teacher as the outcome of the proposal.
+    told to the task teacher as the outcome of the proposal. Where the task teacher plays tasks of its own (`sfl`),
+    those begin at these records too.
 
     Args:
         store: Snapshots with their records.
@@ -55,6 +58,7 @@ class StartsAsTasks(SnapshotTeacher):
 
     Raises:
         UnknownName: When no task teacher has that name.
+        InvalidValue: When it needs a second student (`paired`, `clutr`), who would have to start there too.
         ConfigError: For every unknown or out-of-range hyperparameter.
     """
 
@@ -76,8 +80,41 @@ class StartsAsTasks(SnapshotTeacher):
         self._phases = [phases(store, places) for places in self._trajectories]
         self.start_space = start_space(len(self._trajectories))
         self.teacher = make_teacher(teacher, self.start_space, seed=seed, **hyperparameters)
+        if getattr(self.teacher, "wants_second_student", False):
+            raise InvalidValue(f"{teacher} needs a second student, which snapshot starts do not have: take sfl or plr")
         self.needs = self.teacher.needs
+        self.wants_rollouts = bool(getattr(self.teacher, "wants_rollouts", False))
         self._inner_ids: dict[int, int] = {}
+
+    @property
+    def rollouts(self) -> Callable[..., list[Outcome]] | None:
+        """What plays tasks with the current learner; the task teacher's are played from where they stand for."""
+        return getattr(self.teacher, "rollouts", None)
+
+    @rollouts.setter
+    def rollouts(self, play: Callable[..., list[Outcome]] | None) -> None:
+        inner: Any = self.teacher
+        inner.rollouts = None if play is None else partial(self._play, play)
+
+    def _play(
+        self,
+        play: Callable[..., list[Outcome]],
+        tasks: Sequence[Any],
+        *,
+        repeats: int = 1,
+        signals: frozenset[str] = frozenset(),
+    ) -> list[Outcome]:
+        places = [self._nearest(task) for task in tasks]
+        starts = [self._start(place) for place in places]
+        outcomes = play([None] * len(starts), repeats=repeats, signals=signals, starts=starts)
+        return [self._judged(places[k // repeats], outcome) for k, outcome in enumerate(outcomes)]
+
+    def _judged(self, place: int, outcome: Outcome) -> Outcome:
+        record = self.store.records[place]
+        if not math.isnan(record.success):
+            return outcome
+        # nobody tells: as good as whoever showed it
+        return dataclasses.replace(outcome, success=float(reached(outcome, record)))
 
     def _choose(self, n: int) -> tuple[Sequence[int], Sequence[str]]:
         chosen = self.rng.random(n) >= self.ordinary
@@ -105,10 +142,7 @@ class StartsAsTasks(SnapshotTeacher):
         for place, outcome in zip(places, outcomes, strict=True):
             inner = self._inner_ids.pop(outcome.lesson_id, None)
             if inner is not None:
-                success = outcome.success
-                if math.isnan(self.store.records[place].success):  # nobody tells: as good as whoever showed it
-                    success = float(reached(outcome, self.store.records[place]))
-                told.append(dataclasses.replace(outcome, lesson_id=inner, success=success))
+                told.append(dataclasses.replace(self._judged(place, outcome), lesson_id=inner))
         self.teacher.observe(told)
 
     def forget(self, lesson_ids: Iterable[int]) -> None:

@@ -200,3 +200,39 @@ def test_a_configuration_without_starts_keeps_its_hash() -> None:
     assert pendulum().starts is None
     assert pendulum().digest() == config.parse({**pendulum().model_dump(mode="json"), "starts": None}).digest()
     assert pendulum(starts={"name": "backward"}).run_id().startswith("uniform-backward-s0-")
+
+
+def test_a_task_teacher_over_starts_plays_tasks_of_its_own_and_pays_for_them(tmp_path: Path) -> None:
+    settings = {"teacher": "sfl", "candidates": 24, "keep": 4, "repeats": 6, "refresh_every": 10, "ordinary": 0.0}
+    wanted = maze("starts_as_tasks", **settings)
+    run(wanted, tmp_path / "whole", quiet=True)
+    assert lines(tmp_path / "whole")[-1]["steps_teacher"] > 500
+    origins = {row["origin"] for row in lessons(tmp_path / "whole")}
+    assert any(origin.endswith("starts_as_tasks/sfl") for origin in origins), origins
+    asked = iter([False] * 6 + [True])
+    with pytest.raises(Interrupted):
+        run(wanted, tmp_path / "parts", quiet=True, stop=lambda: next(asked, False))
+    resume(tmp_path / "parts", quiet=True)
+    assert lessons(tmp_path / "whole") == lessons(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("name", ["success_guided", "plr"])
+def test_other_task_teachers_choose_among_starts(tmp_path: Path, name: str) -> None:
+    kwargs = {"score": "success_variance"} if name == "plr" else {}
+    run(maze("starts_as_tasks", teacher=name, **kwargs), tmp_path / "run", quiet=True)
+    assert any(f"starts_as_tasks/{name}" in row["origin"] for row in lessons(tmp_path / "run"))
+
+
+def test_a_run_that_could_not_write_its_snapshots_collects_them_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise RunDirectoryError("cannot write snapshots: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rlteach.snapshots.store.write_atomically", full)
+        with pytest.raises(RunDirectoryError, match="No space left"):
+            run(maze("uniform_starts"), tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "snapshots").is_dir()
+    run(maze("uniform_starts"), tmp_path / "run", quiet=True)
+    assert len(SnapshotStore.load(tmp_path / "run" / "snapshots")) > 0
