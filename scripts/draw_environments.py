@@ -27,7 +27,6 @@ import numpy as np
 from gymnasium import spaces
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 from PIL import Image
 
 from rlteach.environments import capability, has_batch_form
@@ -198,7 +197,7 @@ def panels(
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     height = rows * (width / columns * shape + 0.25)
-    for colours, dpi in ((64, 100), (32, 100), (32, 75), (16, 60)):
+    for colours, dpi in ((256, 100), (64, 100), (32, 100), (32, 75), (16, 60)):
         figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
         grid = figure.subplots(rows, columns, squeeze=False)
@@ -214,7 +213,9 @@ def panels(
                 axes.imshow(content, interpolation="antialiased")
         raw, small = io.BytesIO(), io.BytesIO()
         figure.savefig(raw, format="png", dpi=dpi)
-        Image.open(raw).convert("RGB").quantize(colours).save(small, format="png", optimize=True)
+        # An octree keeps the colour of a single dot, which the median cut gives up for shades of the ground.
+        few = Image.open(raw).convert("RGB").quantize(colours, Image.Quantize.FASTOCTREE)
+        few.save(small, format="png", optimize=True)
         if len(small.getvalue()) <= LARGEST:
             break
     return small.getvalue()
@@ -350,83 +351,51 @@ def toy_cubes(env_id: str) -> bytes:
         "rotation=30": {"rotation": 30.0},
         "shuffle=0": {"shuffle": 0},
     }
-
-    def drawn(kwargs: dict[str, Any]) -> Callable[[Any], None]:
-        graph = capability(make(env_id, **kwargs), "skill_graph")
-        side = (np.arange(200) + 0.5) / 200
-        points = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-        skills = graph.skill_of(points)
-        order = np.indices((graph.cubes,) * 2).max(axis=0).ravel() + 1.0
-        values = np.where(skills >= 0, order[skills], np.nan)
-        values[graph.is_trivial(points)] = 0.0
-        return lambda axes: axes.imshow(values.reshape(200, 200), origin="lower", cmap="viridis_r", vmin=0)
-
-    return panels({title: drawn(kwargs) for title, kwargs in variants.items()}, columns=4)
+    task = np.array([0.63, 0.28])
+    return panels({title: played(env_id, task, **kwargs) for title, kwargs in variants.items()}, columns=4)
 
 
 def memory(env_id: str) -> bytes:
-    def drawn(length: float, goal: float) -> Callable[[Any], None]:
-        def draw(axes: Any) -> None:
-            axes.plot([0, length], [0, 0], color="0.75", linewidth=7)
-            axes.plot([length, length], [-5, 5], color="0.75", linewidth=7, solid_capstyle="butt")
-            axes.plot([length, length], [2 * goal, 5 * goal], color="#28a03c", linewidth=7, solid_capstyle="butt")
-            axes.annotate("", (0, 6 * goal), (0, 0), arrowprops={"arrowstyle": "->"})
-            axes.text(-3, -5 * goal, "cue", fontsize=8, va="center")
-            axes.plot(0, 0, "s", color="#2850dc")
-            axes.set(xlim=(-5, 90), ylim=(-9, 9))
+    def walks(observation: Any, env: gym.Env[Any, Any]) -> Any:
+        return np.array([1.0, 0.9 * observation["privileged"][0]], np.float32)
 
-        return draw
-
-    tasks = ((10.0, 1), (45.0, -1), (80.0, 1))
-    return panels({f"length {n:g}, goal {'up' if g > 0 else 'down'}": drawn(n, g) for n, g in tasks}, shape=0.25)
+    tasks = ((80.0, 1.0, 0, "at the start"), (45.0, -1.0, 25, "after 25 steps"), (20.0, 1.0, 30, "at the end"))
+    return panels(
+        {
+            f"length {n:g}, goal {goal:g}, {when}": played(
+                env_id, {"length": np.array(n), "goal": np.array(goal)}, steps=steps, policy=walks
+            )
+            for n, goal, steps, when in tasks
+        }
+    )
 
 
 def light_dark(env_id: str) -> bytes:
-    from rlteach_envs.light_dark import GOAL_RADIUS, START_X, START_Y, noise_std
-
     env = make(env_id)
 
     def drawn(x: float, y: float) -> Callable[[Any], None]:
         task = {"start_x": np.array(x), "start_y": np.array(y)}
         readings = [env.reset(seed=seed, options={"task": task})[0]["policy"][:2] for seed in range(40)]
+        picture = played(env_id, task)
 
         def draw(axes: Any) -> None:
-            light = noise_std(np.linspace(-4.75, 6.75, 24))
-            axes.imshow(-light[None], extent=(-5, 7, -6, 6), cmap="gray", vmin=-7, aspect="auto", alpha=0.7)
-            axes.plot(*np.transpose(readings), ".", color="#c83c32", markersize=3)
-            box = [START_X[0], START_X[1]], [START_Y[0], START_Y[1]]
-            axes.plot(np.array(box[0])[[0, 1, 1, 0, 0]], np.array(box[1])[[0, 0, 1, 1, 0]], "w--", linewidth=0.8)
-            axes.add_patch(Circle((0, 0), GOAL_RADIUS, color="#28a03c"))
-            axes.plot(x, y, "s", color="#2850dc", markersize=5)
+            axes.imshow(picture, extent=(-5, 7, -6, 6))
+            axes.plot(*np.transpose(readings), ".", color="#c83c32", markersize=2)
             axes.set(xlim=(-5, 7), ylim=(-6, 6))
 
         return draw
 
     starts = ((-2.0, 3.0), (1.0, -2.0), (4.0, 2.0))
-    return panels({f"start ({x:g}, {y:g}) m, 40 readings": drawn(x, y) for x, y in starts})
+    return panels({f"start ({x:g}, {y:g}) m": drawn(x, y) for x, y in starts})
 
 
 def pendulum(env_id: str) -> bytes:
-    from rlteach_envs.hidden_mass_pendulum import GRAVITY
-
-    torque = make(env_id).unwrapped._batch.max_torque
-
-    def drawn(mass: float, length: float) -> Callable[[Any], None]:
-        # Where the largest torque holds it: m g l / 2 sin(angle) = torque, from hanging; upright where it lifts it.
-        share = 2 * torque / (mass * GRAVITY * length)
-        angle = np.arcsin(share) if share < 1 else np.pi
-
-        def draw(axes: Any) -> None:
-            end = length * np.array([np.sin(angle), -np.cos(angle)])
-            axes.plot([0, 0], [0, -length], ":", color="0.6")
-            axes.plot([0, end[0]], [0, end[1]], color="#2850dc", linewidth=2 + 4 * mass, solid_capstyle="round")
-            axes.plot(0, 0, "o", color="0.2")
-            axes.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal")
-
-        return draw
+    def pushes(observation: Any, env: gym.Env[Any, Any]) -> Any:
+        return np.ones(1, np.float32)
 
     bodies = ((0.5, 0.5), (1.0, 1.0), (2.0, 1.0), (2.0, 2.0))
-    return panels({f"{m:g} kg, {length:g} m": drawn(m, length) for m, length in bodies}, columns=4)
+    tasks = {f"{m:g} kg, {n:g} m": {"mass": np.array(m), "length": np.array(n)} for m, n in bodies}
+    return panels({t: played(env_id, task, steps=10, policy=pushes) for t, task in tasks.items()}, columns=4)
 
 
 def quadrotor(env_id: str) -> bytes:

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
+from rlteach_envs.strokes import BLUE, DARK, GREEN, RED, arc, dot, on_circle, stroke
 
 DT = 0.05
 GRAVITY = 10.0
@@ -123,11 +124,31 @@ class HiddenMassPendulumBatch(BatchEnv):
         hidden = (self._speed, *(self._tasks[:, self._column[name]] for name in ("mass", "length")))
         return {"policy": policy, "privileged": np.stack(hidden, axis=1, dtype=np.float32)}
 
+    def picture(self, row: int, pixels: int = 48) -> NDArray[np.uint8]:
+        """Return a picture, 4.8 m wide, with angles anticlockwise as Gymnasium draws them.
+
+        Blue is the rod in its length, with a disc at its end whose area is its mass, and pale where it was a step
+        earlier, which shows its speed. Red around the pivot is the torque, a quarter turn for the largest, from the
+        rod towards where it pushes. Green is where the end has to be kept.
+        """
+        size = round(4.8 * pixels)
+        image = np.full((size, size, 3), 255, dtype=np.uint8)
+        mass, length = (float(self._tasks[row, self._column[name]]) for name in ("mass", "length"))
+        theta, pivot, reach = float(self._theta[row]), (size / 2, size / 2), length * pixels
+        end = on_circle(pivot, reach, theta)
+        arc(image, pivot, reach, -SUCCESS_ANGLE, SUCCESS_ANGLE, 6, GREEN)
+        stroke(image, pivot, on_circle(pivot, reach, theta - DT * float(self._speed[row])), 4, (195, 208, 250))
+        stroke(image, pivot, end, 4, BLUE)
+        dot(image, end, 0.15 * pixels * mass**0.5, BLUE)
+        if self._torque[row] != 0:
+            tip = theta + float(self._torque[row]) / self.max_torque * np.pi / 2
+            arc(image, pivot, 0.35 * pixels, theta, tip, 5, RED)
+        dot(image, pivot, 4, DARK)
+        return image
+
 
 class HiddenMassPendulum(SingleEnv):
     """Swing up a pendulum of unknown mass and length; see `HiddenMassPendulumBatch`."""
-
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
 
     def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
         super().__init__(HiddenMassPendulumBatch(1, **kwargs), render_mode)

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
+from rlteach_envs.strokes import BLUE, GREEN, RED, dot, stroke
 
 LIGHT_X = 5.0
 LEAST_NOISE = 0.05
@@ -112,11 +113,28 @@ class LightDarkBatch(BatchEnv):
             "privileged": self._positions.astype(np.float32),
         }
 
+    def picture(self, row: int, pixels: int = 20) -> NDArray[np.uint8]:
+        """Return a picture of x from -5 to 7 m and y from -6 to 6 m: the brighter, the less noise.
+
+        Green the goal, blue where it is, at the edge when it has left the picture, and red where it reads that it is,
+        when that lies inside.
+        """
+        x = (np.arange(12 * pixels) + 0.5) / pixels - 5
+        dark = (noise_std(x) / noise_std(np.array(-5.0)))[:, None]
+        ground = (1 - dark) * np.array([255, 245, 190]) + dark * np.array([45, 45, 70])
+        image = np.tile(ground.astype(np.uint8), (12 * pixels, 1, 1))
+        place = self._positions[row]
+        reading = place + noise_std(place[:1]) * self._noise[row, self._clock[row]]
+        inside = np.clip(place, (-5, -6), (7, 6))
+        (goal_x, goal_y), at, read = (((x + 5) * pixels, (6 - y) * pixels) for x, y in ((0, 0), inside, reading))
+        stroke(image, (goal_x, goal_y), (goal_x, goal_y), 2 * GOAL_RADIUS * pixels, GREEN)
+        dot(image, at, 5, BLUE)
+        dot(image, read, 3, RED)
+        return image
+
 
 class LightDark(SingleEnv):
     """Find a small goal in the dark, by way of a light; see `LightDarkBatch`."""
-
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
 
     def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
         super().__init__(LightDarkBatch(1, **kwargs), render_mode)

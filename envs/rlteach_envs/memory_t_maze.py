@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
+from rlteach_envs.strokes import BLUE, DARK, GREEN, RED, dot, stroke
 
 SHORTEST = 10.0
 LONGEST = 80.0
@@ -35,7 +36,7 @@ class MemoryTMazeBatch(BatchEnv):
         horizon: Steps after which an episode is truncated.
     """
 
-    task_units: ClassVar[dict[str, str]] = {"length": "steps"}
+    task_units: ClassVar[dict[str, str]] = {"length": "steps", "goal": "1"}
     state_names = ("_x", "_y")
     return_range = (0.0, 1.0)
     observation_groups: ClassVar[dict[str, tuple[str, ...]]] = {"policy": ("policy",), "privileged": ("privileged",)}
@@ -113,11 +114,32 @@ class MemoryTMazeBatch(BatchEnv):
             "privileged": np.stack([side, (length - self._x) / LONGEST], axis=1, dtype=np.float32),
         }
 
+    def picture(self, row: int, pixels: int = 3) -> NDArray[np.uint8]:
+        """Return a picture of the corridor, `pixels` to a step of its length and 8 times as many to one of an arm.
+
+        The right arm ends green, the wrong one red; blue is the agent. The cue is a yellow arrow at the start, towards
+        the side of the right arm, as long as it is shown.
+        """
+        arm, half, middle = 8 * pixels, 2 * pixels, 12 * pixels
+        image = np.full((2 * middle, int(LONGEST + 16) * pixels, 3), DARK, dtype=np.uint8)
+        lengths, sides = self._parameters()
+        start, end, up = 8 * pixels, round((8 + lengths[row]) * pixels), sides[row] > 0
+        image[middle - half : middle + half, start - half : end + half] = 255
+        image[middle - arm - half : middle + arm + half, end - half : end + half] = 255
+        image[middle - arm - half : middle - arm + half, end - half : end + half] = GREEN if up else RED
+        image[middle + arm - half : middle + arm + half, end - half : end + half] = RED if up else GREEN
+        if self._clock[row] == 0:
+            near, far, barb = (middle - sides[row] * k * pixels for k in (4, 9.5, 7))
+            for left, right in (((start, near), (start, far)), *(((start, far), (start + b, barb)) for b in (-7, 7))):
+                stroke(image, left, right, pixels, (250, 215, 70))
+        # A task that changes on the way may leave less corridor than was walked.
+        x, y = min(self._x[row], lengths[row]), np.clip(self._y[row], -1, 1)
+        dot(image, ((8 + x) * pixels, middle - y * arm), 4, BLUE)
+        return image
+
 
 class MemoryTMaze(SingleEnv):
     """Remember at the end of a corridor what was shown at its beginning; see `MemoryTMazeBatch`."""
-
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
 
     def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
         super().__init__(MemoryTMazeBatch(1, **kwargs), render_mode)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
 from rlteach_envs.rugged import piece_orders, rearranged
+from rlteach_envs.strokes import BLUE, DARK, WHITE, dot
 
 MASTERED = 0.75
 
@@ -137,6 +138,23 @@ def dead_cubes(dimensions: int, cubes: int, share: float) -> NDArray[np.bool_]:
     return live
 
 
+def draw_cubes(graph: SkillGraph, others: Sequence[float], pixels: int) -> NDArray[np.uint8]:
+    """Return a picture (pixels, pixels, 3) of the first two axes, at `others` along the further ones."""
+    across, up = np.meshgrid(*[(np.arange(pixels) + 0.5) / pixels] * 2)
+    axes = [across.ravel(), up[::-1].ravel(), *(np.full(pixels**2, value) for value in others)]
+    points = np.stack(axes[: graph.dimensions], axis=1)
+    skills = graph.skill_of(points)
+    farthest = np.indices((graph.cubes,) * graph.dimensions).max(axis=0).ravel()
+    share = farthest[:, None] / (graph.cubes - 1)
+    shades = (1 - share) * np.array([225, 245, 215]) + share * np.array([60, 130, 75])
+    image = np.concatenate([shades, [DARK]]).astype(np.uint8)[skills]
+    image[graph.is_trivial(points)] = WHITE
+    image, grid = image.reshape(pixels, pixels, 3), skills.reshape(pixels, pixels)
+    image[:, 1:][grid[:, 1:] != grid[:, :-1]] = DARK
+    image[1:][grid[1:] != grid[:-1]] = DARK
+    return image
+
+
 def _flat(indices: list[tuple[int, ...]], shape: tuple[int, ...]) -> NDArray[np.int64]:
     return np.array([np.ravel_multi_index(index, shape) for index in indices], dtype=np.int64)
 
@@ -220,7 +238,10 @@ class ToyCubesBatch(BatchEnv):
             orders=None if shuffle is None else piece_orders(dimensions, shuffle),
         )
         self._useless = useless
+        self.task_names = tuple(f"x{i}" for i in range(dimensions)) + tuple(f"useless{i}" for i in range(useless))  # type: ignore[misc]
+        self.task_units = dict.fromkeys(self.task_names, "1")  # type: ignore[misc]
         super().__init__(num_envs, horizon=1)
+        self._ground: tuple[int, tuple[float, ...], NDArray[np.uint8]] | None = None
 
     @cached_property
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
@@ -240,6 +261,11 @@ class ToyCubesBatch(BatchEnv):
         point = graph.near_centre(skill, rng.uniform(-0.25, 0.25, graph.dimensions))
         return np.clip(np.concatenate([point, rng.random(self._useless)]), 0.0, 1.0)
 
+    def is_feasible(self, task: Any) -> bool:
+        """Tell whether a task lies in a cube that can be learned, or where everything succeeds."""
+        seen = np.asarray(task, dtype=np.float32)[None]
+        return bool(self.skill_graph.skill_of(seen)[0] >= 0 or self.skill_graph.is_trivial(seen)[0])
+
     def _begin(self, rows: NDArray[np.int64]) -> None:
         """Nothing but the task makes an episode."""
 
@@ -256,11 +282,27 @@ class ToyCubesBatch(BatchEnv):
     def _observe(self) -> NDArray[np.float32]:
         return self._tasks.astype(np.float32)
 
+    def picture(self, row: int, pixels: int = 160) -> NDArray[np.uint8]:
+        """Return a picture of the box, the first axis to the right and the second up: the task is the blue dot.
+
+        The cubes are green, the darker the farther from where the grid begins. White is where everything succeeds,
+        dark grey where nothing can be learned. Further dimensions are cut where the task lies; a grid of one dimension
+        is the same everywhere along the second axis.
+        """
+        task = self._tasks[row].tolist()
+        others = tuple(task[2 : self.skill_graph.dimensions])
+        # The cubes take far longer than the dot, and on two axes are the same for all tasks.
+        if self._ground is None or self._ground[:2] != (pixels, others):
+            self._ground = (pixels, others, draw_cubes(self.skill_graph, others, pixels))
+        image = self._ground[2].copy()
+        across, up = (*task, 0.5)[:2]
+        dot(image, (across * pixels, (1 - up) * pixels), 4, BLUE)
+        return image
+
 
 class ToyCubes(SingleEnv):
     """The toy space for teachers, without reinforcement learning; see `ToyCubesBatch`."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
-
     def __init__(self, *, render_mode: str | None = None, **kwargs: Any) -> None:
         super().__init__(ToyCubesBatch(1, **kwargs), render_mode)
+        self.task_names = self._batch.task_names

@@ -1,5 +1,6 @@
 """HiddenMassPendulum against Gymnasium's Pendulum-v1, against scalar equations, and with everything known."""
 
+import itertools
 import math
 from typing import Any
 
@@ -128,3 +129,65 @@ def test_the_test_sets_have_the_stated_sizes_and_the_order_goes_from_light_to_he
 def test_wrong_torques_are_named(torque: float) -> None:
     with pytest.raises(ValueError, match="max_torque = "):
         HiddenMassPendulumBatch(1, max_torque=torque)
+
+
+def pictured(theta: float, speed: float = 0.0, torque: float = 0.0, mass: float = 1.0, length: float = 1.0) -> Any:
+    env = HiddenMassPendulum(render_mode="rgb_array")
+    env.reset(seed=0, options={"task": {"mass": np.array(mass), "length": np.array(length)}})
+    batch: Any = env._batch
+    batch._theta[0], batch._speed[0], batch._torque[0] = theta, speed, torque
+    return env.render()
+
+
+def coloured(image: Any, colour: tuple[int, int, int]) -> np.ndarray:
+    """Return the places of a colour relative to the pivot (n, 2), in m, x to the right and y up."""
+    rows, columns = np.nonzero((image == colour).all(axis=2))
+    return np.stack([columns + 0.5 - 115, 115 - rows - 0.5], axis=1) / 48
+
+
+BLUE, PALE, RED, GREEN = (40, 80, 220), (195, 208, 250), (200, 60, 50), (40, 160, 60)
+
+
+@pytest.mark.parametrize("theta", [0.0, 0.6, -1.9, 3.0])
+@pytest.mark.parametrize(("mass", "length"), [(0.5, 2.0), (1.0, 1.0), (2.0, 0.5)])
+def test_a_picture_shows_angle_length_and_mass(theta: float, mass: float, length: float) -> None:
+    image = pictured(theta, mass=mass, length=length)
+    assert image.dtype == np.uint8 and image.shape == (230, 230, 3)
+    blue = coloured(image, BLUE)
+    end = length * np.array([-math.sin(theta), math.cos(theta)])  # anticlockwise, as Gymnasium draws it
+    radius = 0.15 * math.sqrt(mass)
+    bob = blue[np.hypot(*(blue - end).T) < 1.1 * radius]
+    assert bob.mean(axis=0) == pytest.approx(end, abs=0.04)
+    assert len(bob) / 48**2 == pytest.approx(math.pi * 0.15**2 * mass, rel=0.25), "its area is the mass"
+    assert np.hypot(*blue.T).max() == pytest.approx(length + radius, abs=0.04)
+
+
+def test_a_picture_shows_speed_torque_and_where_to_keep_it() -> None:
+    still = pictured(2.5)
+    assert len(coloured(still, RED)) == 0 == len(coloured(still, PALE))
+    for speed in (-6.0, 6.0):
+        pale = coloured(pictured(2.5, speed=speed), PALE)
+        angles = np.arctan2(-pale[:, 0], pale[:, 1])
+        far = np.hypot(*pale.T) > 0.5
+        assert np.median(angles[far]) == pytest.approx(2.5 - 0.05 * speed, abs=0.05)
+    for torque in (-5.0, -2.0, 3.0):
+        red = coloured(pictured(1.0, torque=torque), RED)
+        angles = np.arctan2(-red[:, 0], red[:, 1]) - 1.0
+        reach = angles.max() if torque > 0 else angles.min()
+        assert reach == pytest.approx(torque / 5 * math.pi / 2, abs=0.2) and np.sign(np.median(angles)) == np.sign(
+            torque
+        )
+    green = coloured(pictured(2.5, length=2.0), GREEN)
+    assert np.hypot(*green.T) == pytest.approx(2.0, abs=0.07)
+    assert np.abs(np.arctan2(green[:, 0], green[:, 1])).max() == pytest.approx(0.2, abs=0.03)
+
+
+def test_every_step_is_another_picture() -> None:
+    env = HiddenMassPendulum(render_mode="rgb_array")
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    pictures = [env.render()]
+    for _ in range(20):
+        env.step(env.action_space.sample())
+        pictures.append(env.render())
+    assert not any(np.array_equal(*pair) for pair in itertools.pairwise(pictures))

@@ -135,3 +135,44 @@ def test_the_test_set_covers_the_starts() -> None:
     tasks = LightDark().test_sets["grid"]
     starts = {(float(task["start_x"]), float(task["start_y"])) for task in tasks}
     assert len(tasks) == len(starts) == 256 and {(-2.0, -3.0), (4.0, 3.0)} <= starts
+
+
+def test_a_picture_shows_the_place_the_reading_the_goal_and_the_light() -> None:
+    env = LightDark(render_mode="rgb_array")
+    blue, red, green = (40, 80, 220), (200, 60, 50), (40, 160, 60)
+    env.action_space.seed(1)
+
+    def at(image: Any, place: Any) -> tuple[int, ...]:
+        return tuple(image[int((6 - place[1]) * 20), int((5 + place[0]) * 20)].tolist())
+
+    readings = 0
+    for seed in range(4):
+        observation, _ = env.reset(seed=seed)
+        before = None
+        for _ in range(20):
+            image = env.render()
+            assert image.dtype == np.uint8 and image.shape == (240, 240, 3)
+            assert before is None or not np.array_equal(image, before)
+            before, place, reading = image, observation["privileged"], observation["policy"][:2]
+            apart = math.hypot(*(place - reading)) > 0.6
+            if apart:
+                assert at(image, place) == blue
+            if apart and -4.9 < reading[0] < 6.9 and -5.9 < reading[1] < 5.9:
+                assert at(image, reading) == red
+                readings += 1
+            if min(math.hypot(*place), math.hypot(*reading)) > 0.8:
+                assert at(image, (0, 0)) == green
+            observation, *_ = env.step(env.action_space.sample())
+    assert readings > 20
+    ground = np.median(image, axis=0).sum(axis=1)
+    assert abs(int(ground.argmax()) - 200) <= 1, "brightest at x = 5"
+    assert (np.diff(ground[:200]) >= 0).all() and (np.diff(ground[200:]) <= 0).all() and ground[0] < ground.max() / 4
+
+
+def test_who_has_left_the_picture_is_shown_at_its_edge() -> None:
+    env = LightDark(render_mode="rgb_array")
+    env.reset(seed=0)
+    for _ in range(30):
+        env.step(np.array([-1.0, 0.0], np.float32))
+    left = env.render()[:, 0]
+    assert (left == (40, 80, 220)).all(axis=1).sum() >= 5

@@ -103,3 +103,35 @@ def test_the_order_goes_from_short_to_long() -> None:
     for progress, low, high in ((0.0, 10, 24), (0.5, 38, 52), (0.999, 66, 80)):
         lengths = [float(env.oracle_window(progress, rng)["length"]) for _ in range(500)]
         assert min(lengths) == pytest.approx(low, abs=0.3) and max(lengths) == pytest.approx(high, abs=0.3)
+
+
+def test_a_picture_shows_the_corridor_the_agent_the_right_arm_and_the_cue_at_first() -> None:
+    env = MemoryTMaze(render_mode="rgb_array")
+    yellow, blue, green, red = (250, 215, 70), (40, 80, 220), (40, 160, 60), (200, 60, 50)
+
+    def at(image: Any, x: float, y: float) -> tuple[int, ...]:
+        return tuple(image[int(36 - 24 * y), int((8 + x) * 3)].tolist())
+
+    rng = np.random.default_rng(0)
+    for length, goal in ((10.0, 1.0), (45.5, -0.3), (80.0, 0.01)):
+        observation, _ = env.reset(seed=0, options={"task": {"length": np.array(length), "goal": np.array(goal)}})
+        image, side = env.render(), 1 if goal > 0 else -1
+        assert image.dtype == np.uint8 and image.shape == (72, 288, 3)
+        assert at(image, length, side) == green and at(image, length, -side) == red
+        assert at(image, length, 0) == (255, 255, 255) == at(image, length - 1, 0)
+        assert at(image, length + 3, 0) == (60, 60, 60) == at(image, length - 3, 1)
+        yellows = np.argwhere((image == yellow).all(axis=2))
+        assert len(yellows) > 20 and (np.sign(36 - yellows[:, 0]) == side).all(), "the cue points to the right arm"
+        terminated, turned = False, side * rng.uniform(0.2, 0.4)
+        while not terminated:
+            x, y = env._batch._x[0], env._batch._y[0]  # type: ignore[attr-defined]
+            assert at(image, x, np.clip(y, -1, 1)) == blue
+            observation, _, terminated, _, _ = env.step(np.array([0.9, turned], np.float32))
+            after = env.render()
+            assert not np.array_equal(image, after) and not (after == yellow).all(axis=2).any()
+            image = after
+        assert observation["policy"][1] == 1 and at(image, length, side) == blue
+
+
+def test_both_parameters_have_a_unit() -> None:
+    assert set(MemoryTMaze().task_units) == set(MemoryTMaze().task_space.spaces)  # type: ignore[attr-defined]

@@ -318,3 +318,83 @@ def test_the_oracle_goes_from_the_origin_to_everything() -> None:
     assert skills(0.0) == {0, 1, 10}
     assert {sum(np.unravel_index(skill, (10, 10))) for skill in skills(0.5)} == {8, 9, 10}
     assert skills(1.0) == set(range(100))
+
+
+@pytest.mark.parametrize("kwargs", VARIANTS)
+def test_feasible_is_what_can_be_learned_and_what_succeeds_by_itself(kwargs: dict[str, Any]) -> None:
+    env = ToyCubesBatch(1, **kwargs)
+    assert all(env.is_feasible(task) for task in env.test_sets["cubes"])
+    draws = np.random.default_rng(0).random((2000, env.task_space.shape[0]))
+    feasible = np.array([env.is_feasible(task) for task in draws])
+    learnable, trivial = env.skill_graph.skill_of(draws) >= 0, env.skill_graph.is_trivial(draws)
+    assert (feasible == learnable | trivial).mean() > 0.999, "all but those on an edge in float32"
+    grid = (1 - kwargs.get("dead", 0.0)) / kwargs.get("box_scale", 1.0) ** kwargs.get("dimensions", 2)
+    degrees = np.deg2rad(kwargs.get("rotation", 0.0))
+    turned = grid / (abs(np.cos(degrees)) + abs(np.sin(degrees))) ** 2
+    easy = kwargs.get("trivial", 0.0)
+    assert feasible.mean() == pytest.approx(easy + (1 - easy) * turned, abs=0.03)
+
+
+def test_what_is_infeasible_is_never_learned_and_what_is_feasible_can_be() -> None:
+    kwargs: dict[str, Any] = {"cubes": 3, "dead": 0.4, "trivial": 0.3, "box_scale": 1.5, "rotation": 20.0}
+    env = ToyCubes(**kwargs)
+    batch = env._batch
+    assert isinstance(batch, ToyCubesBatch)
+    graph = env.skill_graph
+    order = sorted(np.flatnonzero(graph.live), key=lambda skill: sum(np.unravel_index(skill, (3, 3))))
+    ideal = [graph.centre(int(skill)) for skill in order for _ in range(76)]
+    probes = list(np.random.default_rng(1).random((60, 2)))
+    _, teacher = taught([*ideal, *probes], **kwargs)
+    earned = [outcome.success for outcome in teacher.outcomes[len(ideal) :] if outcome is not None]
+    assert earned == [float(batch.is_feasible(probe)) for probe in probes] and 0 < sum(earned) < 60
+
+
+@pytest.mark.parametrize("form", [ToyCubes, ToyCubesBatch])
+def test_every_dimension_has_a_name_and_a_unit(form: Any) -> None:
+    env = form(dimensions=3, cubes=2, useless=2)
+    space = rlteach.TaskSpace.of(env.task_space, env)
+    assert space.names == ("x0", "x1", "x2", "useless0", "useless1")
+    assert [parameter.unit for parameter in space.parameters] == ["1"] * 5
+    with pytest.raises(ValueError, match=r"useless1 = 2 of row 0 lies outside \[0, 1\]"):
+        ToyCubesBatch(1, cubes=2, useless=2).reset(options={"task": np.array([[0.1, 0.1, 0.5, 2.0]])})
+
+
+GREY, WHITE = (60, 60, 60), (255, 255, 255)
+
+
+@pytest.mark.parametrize("kwargs", VARIANTS)
+def test_a_picture_shows_the_task_and_what_can_be_learned_where(kwargs: dict[str, Any]) -> None:
+    env = ToyCubes(render_mode="rgb_array", **kwargs)
+    graph, rng, shown = env.skill_graph, np.random.default_rng(0), min(2, env.task_space.shape[0])
+    reds: dict[int, int] = {}
+    kinds, before = set(), None
+    for _ in range(150):
+        task = rng.random(env.task_space.shape[0])
+        env.reset(options={"task": task})
+        image = env.render()
+        assert image.dtype == np.uint8 and image.shape == (160, 160, 3)
+        assert before is None or not np.array_equal(image, before), "another task, another picture"
+        before = image
+        across, up = (*task, 0.5)[:2]
+        assert tuple(image[int((1 - up) * 160), int(across * 160)]) == (40, 80, 220)
+        # Another place of the cut through the box that the task lies in, away from the dot and from every line.
+        column, row = rng.integers(3, 157, 2)
+        around = np.tile(task, (4, 1))
+        corners = itertools.product((column - 1.0, column + 2.0), (158.0 - row, 161.0 - row))
+        around[:, :shown] = np.array(list(corners))[:, :shown] / 160
+        skills, trivial = graph.skill_of(around), graph.is_trivial(around)
+        near = abs(column - across * 160) < 9 and abs(row - (1 - up) * 160) < 9
+        if near or len(set(skills)) > 1 or len(set(trivial)) > 1:
+            continue
+        red, green, _ = colour = tuple(image[row, column].tolist())
+        kinds.add("trivial" if trivial[0] else "learnable" if skills[0] >= 0 else "hopeless")
+        if trivial[0] or skills[0] < 0:
+            assert colour == (WHITE if trivial[0] else GREY)
+        else:
+            assert green > red
+            distance = max(np.unravel_index(skills[0], (graph.cubes,) * graph.dimensions))
+            assert reds.setdefault(int(distance), red) == red
+    shades = [reds[distance] for distance in sorted(reds)]
+    assert shades == sorted(set(shades), reverse=True), "the farther, the darker"
+    expected = {"learnable"} | ({"trivial"} & kwargs.keys())
+    assert kinds == expected | ({"hopeless"} if {"dead", "rotation", "box_scale"} & kwargs.keys() else set())
