@@ -1,13 +1,14 @@
 """How long every environment of the family takes, beside its Gymnasium counterpart: python benchmarks/env_speed.py.
 
-    python benchmarks/env_speed.py --only GridMaze-v0 "Parkour-v0, swimming"    # some of them
-    python benchmarks/env_speed.py --quick                                  # the short form, for continuous integration
+    python benchmarks/env_speed.py --only GridMaze-v0 "Parkour-v0, swimming"  # some of them
+    python benchmarks/env_speed.py --quick                              # the short form, for continuous integration
+    python benchmarks/env_speed.py --write                              # and put the tables into docs/performance.md
 
 Prints two tables in markdown, of CPU microseconds in one process with one thread. Random actions; every round plays a
 little of an environment, of its batch form and of the counterpart in turn, so that what else the machine does hits them
 alike, and medians are over the rounds. A batch step is per row. Resets, of tasks of the first test set, and steps are
 timed apart. Save and restore are of one episode in place, through `rlteach.snapshots.restorable` where the environment
-offers none itself.
+offers none itself. With `--write` and `--only` the other rows of the page stay as they are.
 
 Goals are microseconds on a quiet core. What decides is how many times faster than its yardstick an environment is: the
 yardstick is measured in the same rounds, and `QUIET` tells what it takes on a quiet core. Where a goal is missed by
@@ -26,6 +27,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -47,7 +49,7 @@ YARDSTICK = "Pendulum-v1"
 """For environments without a counterpart."""
 
 SNAPSHOT_GOAL = 100.0
-"""Microseconds for saving and restoring in place, of every environment that offers both itself."""
+"""Microseconds for saving and restoring in place, of every environment, in whatever way it is done."""
 
 FACTOR = 2.0
 """By how much `--quick` lets a goal be missed: what a busy machine can do to a ratio."""
@@ -113,6 +115,9 @@ SPECIAL: tuple[Case, ...] = (
     parkour("classic_bipedal", "walking", 70.0),
     parkour("fish", "swimming", 150.0),
     parkour("climbing_chimpanzee", "climbing", 120.0, snapshot=177.0),
+    Case("rlteach/Parkour-v0", "quadruped", {"body": "quadruped"}, counterpart=HARDCORE, reached={"snapshot": 130.0}),
+    Case("rlteach/Parkour-v0", "spider", {"body": "spider"}, counterpart=HARDCORE, reached={"snapshot": 180.0}),
+    Case("rlteach/Parkour-v0", "millipede", {"body": "millipede"}, counterpart=HARDCORE, reached={"snapshot": 250.0}),
     Case("rlteach/CarRacing-v0", counterpart="CarRacing-v3", goals={"step": 200.0}, compiled=True),
     Case("rlteach/CarRacingFeatures-v0", counterpart="CarRacing-v3", goals={"step": 90.0}, compiled=True),
     Case("rlteach/Quadrotor-v0", batch=4096, goals={"batch": 1.0}, compiled=True),
@@ -125,7 +130,7 @@ SPECIAL: tuple[Case, ...] = (
     ),
     Case("rlteach/HiddenMassPendulum-v0", counterpart="Pendulum-v1"),
     Case("rlteach/MaskedHopper-v0", counterpart="Hopper-v5"),
-    Case("rlteach/MaskedLunarLander-v0", counterpart="LunarLanderContinuous-v3"),
+    Case("rlteach/MaskedLunarLander-v0", counterpart="LunarLanderContinuous-v3", reached={"snapshot": 2500.0}),
     Case("rlteach/HopperDynamics-v0", counterpart="Hopper-v5"),
     Case("rlteach/HalfCheetahDynamics-v0", counterpart="HalfCheetah-v5"),
     Case("rlteach/Walker2dDynamics-v0", counterpart="Walker2d-v5"),
@@ -134,15 +139,19 @@ SPECIAL: tuple[Case, ...] = (
 )
 """Environments with a counterpart, a goal or several forms; all others are measured too."""
 
-WRAPPED = (
+OTHERS = (
+    Case("Ant-v5"),
+    Case("Humanoid-v5"),
     Case(
         "HalfCheetah-v5",
         "egocentric camera",
         counterpart="HalfCheetah-v5",
         goals={"step": 2500.0},
+        reached={"snapshot": 180.0},
         wrapper="rlteach_envs.egocentric:EgocentricView",
     ),
 )
+"""Others' environments: those with the largest states among MuJoCo's, for their snapshots, and one with a camera."""
 
 
 def cases() -> list[Case]:
@@ -150,7 +159,7 @@ def cases() -> list[Case]:
     import rlteach_envs  # noqa: F401  (registers the ids)
 
     ids = sorted(name for name in gym.registry if name.startswith("rlteach/"))
-    return [case for name in ids for case in ([c for c in SPECIAL if c.env == name] or [Case(name)])] + [*WRAPPED]
+    return [case for name in ids for case in ([c for c in SPECIAL if c.env == name] or [Case(name)])] + [*OTHERS]
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------------
@@ -224,7 +233,6 @@ class Snapshots:
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         self.env = restorable(env)
-        self.own = self.env is env
         self.env.action_space.seed(0)
         self.env.reset(seed=0)
         self._take, self._put = (offered(self.env, name) for name in ("get_snapshot", "set_snapshot"))
@@ -314,7 +322,7 @@ def measure(case: Case, rounds: int, budget: float) -> Measured:
             else:
                 found[name].append(call())
     found["snapshot"] = [a + b for a, b in zip(found["save"], found["restore"], strict=True)]
-    goals = goals_of(case, own_snapshots=snapshots.own)
+    goals = goals_of(case)
     scale = found["yardstick" if "yardstick" in found else "counterpart"]
     own = None if case.counterpart else "step"
     base = found[own or "counterpart"]
@@ -344,10 +352,10 @@ def yardstick_of(case: Case) -> str:
     return case.counterpart if case.counterpart in QUIET else YARDSTICK
 
 
-def goals_of(case: Case, *, own_snapshots: bool) -> dict[str, float]:
+def goals_of(case: Case) -> dict[str, float]:
     """Return the goals of a case, in microseconds; without numba those of compiled code are left out."""
     goals = dict(case.goals) if not case.compiled or has_numba() else {}
-    return goals | ({"snapshot": SNAPSHOT_GOAL} if own_snapshots else {})
+    return goals | {"snapshot": SNAPSHOT_GOAL}
 
 
 def share_of_goal(times_faster: float, quiet: float, goal: float) -> float:
@@ -363,7 +371,7 @@ def share_of_goal(times_faster: float, quiet: float, goal: float) -> float:
 
 def shares(measured: Measured) -> dict[str, float]:
     """Return what part of each goal was reached; 1 is exactly that, more is better."""
-    quiet, goals = QUIET[yardstick_of(measured.case)], goals_of(measured.case, own_snapshots=True)
+    quiet, goals = QUIET[yardstick_of(measured.case)], goals_of(measured.case)
     return {name: share_of_goal(faster, quiet, goals[name]) for name, faster in measured.against.items()}
 
 
@@ -376,7 +384,7 @@ def failures(rows: Sequence[Measured]) -> list[str]:
     """Return a sentence for every goal that was missed by more than `FACTOR`."""
     found = []
     for row in rows:
-        goals = goals_of(row.case, own_snapshots=True)
+        goals = goals_of(row.case)
         for name, share in shares(row).items():
             held_to = max(goals[name], row.case.reached.get(name, 0.0))
             if share * held_to / goals[name] < 1 / FACTOR:
@@ -394,6 +402,10 @@ def has_numba() -> bool:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 COLUMNS = ("reset", "step", "batch", "save", "restore", "counterpart")
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+BEGIN = "<!-- {}: python benchmarks/env_speed.py --write -->"
+END = "<!-- end -->"
 
 
 def number(value: float | None) -> str:
@@ -430,7 +442,7 @@ def goal_table(rows: Sequence[Measured]) -> str:
         "|---|---|--:|--:|---|---|--:|--:|--:|",
     ]
     for row in rows:
-        yardstick, goals = yardstick_of(row.case), goals_of(row.case, own_snapshots=True)
+        yardstick, goals = yardstick_of(row.case), goals_of(row.case)
         for name, share in shares(row).items():
             took = row.times[name]
             what = "save and restore" if name == "snapshot" else "batch step" if name == "batch" else name
@@ -440,6 +452,31 @@ def goal_table(rows: Sequence[Measured]) -> str:
                 f"| {number(row.yardstick)} | {share:.2f} |"
             )
     return "\n".join(lines)
+
+
+def name_in(line: str) -> str:
+    """Return what the row is called that a line of a table stands for."""
+    return line.split("|")[1].strip()
+
+
+def merged(old: str, new: str) -> str:
+    """Return a new table with the rows of an old one for those cases that it lacks, in the order of the cases."""
+    order = [case.name for case in cases()]
+    head, rows = new.splitlines()[:2], new.splitlines()[2:]
+    measured = {name_in(line) for line in rows}
+    kept = [line for line in old.strip().splitlines()[2:] if name_in(line) in set(order) - measured]
+    return "\n".join([*head, *sorted([*rows, *kept], key=lambda line: order.index(name_in(line)))])
+
+
+def with_tables(text: str, rows: Sequence[Measured]) -> str:
+    """Return the page with these rows written anew."""
+    for name, new in {"times": table(rows), "goals": goal_table(rows)}.items():
+        before, begin, rest = text.partition(BEGIN.format(name))
+        old, end, after = rest.partition(END)
+        if not end:
+            raise SystemExit(f"{PAGE} lacks {END if begin else BEGIN.format(name)}")
+        text = f"{before}{begin}\n\n{merged(old, new)}\n\n{end}{after}"
+    return text
 
 
 def chosen(names: Sequence[str]) -> list[Case]:
@@ -468,8 +505,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="rows of the table")
     parser.add_argument("--quick", action="store_true", help="few rounds, and the exit code 1 for a goal far missed")
+    parser.add_argument("--write", action="store_true", help=f"put the rows into docs/{PAGE.name}")
     parser.add_argument("--rounds", type=int, help="rounds that are measured; 15, or 7 with --quick")
     options = parser.parse_args(arguments)
+    if options.quick and options.write:
+        parser.error("--quick measures too little for the page; leave out --quick or --write")
     rounds, budget = options.rounds or (7 if options.quick else 15), 5_000.0 if options.quick else 15_000.0
     rows, left_out = [], []
     for case in chosen(options.only):
@@ -486,6 +526,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not has_numba() and any(row.case.compiled for row in rows):
         left_out.append("numba is not installed: goals of what it compiles are left out (pip install rlteach[numba]).")
     print("\n".join([table(rows), "", goal_table(rows), *([""] if left_out else []), *left_out]))
+    if options.write:
+        PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
     wrong = failures(rows) if options.quick else []
     for sentence in wrong:
         print(f"FAILED  {sentence}")

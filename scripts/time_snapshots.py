@@ -2,6 +2,7 @@
 
 Prints a markdown table of microseconds: saving and restoring in place, turning a snapshot into bytes and back, and of
 bytes. States come from an episode of random actions; times are CPU times of the one thread, medians over the states.
+What a step of Pendulum-v1 took between them tells how busy the machine was.
 Action replay restores by playing the episode again, so it costs as much as the episode is old: there, states are
 50 steps old at most.
 """
@@ -34,6 +35,8 @@ ENVIRONMENTS = (
     "BipedalWalker-v3",
 )
 OLDEST = 50
+YARDSTICK = "Pendulum-v1"
+YARDSTICK_STEPS = 20
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -44,8 +47,11 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def measure(name: str, states: int) -> list[float]:
-    """Return the medians for one environment: save, restore, encode, decode, bytes."""
-    env = restorable(gym.make(name))
+    """Return the medians for one environment: save, restore, encode, decode, bytes, and a step of the yardstick."""
+    env = restorable(gym.make(name, disable_env_checker=True))
+    yardstick = gym.make(YARDSTICK, disable_env_checker=True, max_episode_steps=states * YARDSTICK_STEPS)
+    yardstick.reset(seed=0)
+    push = yardstick.action_space.sample()
     env.action_space.seed(0)
     env.reset(seed=0)
     take, put = env.get_wrapper_attr("get_snapshot"), env.get_wrapper_attr("set_snapshot")
@@ -61,7 +67,8 @@ def measure(name: str, states: int) -> list[float]:
         restore, _ = timed(lambda s=snapshot: put(s))
         encoding, data = timed(lambda s=snapshot: encode(s))
         decoding, _ = timed(lambda d=data: decode(d))
-        rows.append((save, restore, encoding, decoding, float(len(data))))
+        stepping, _ = timed(lambda: [yardstick.step(push) for _ in range(YARDSTICK_STEPS)])
+        rows.append((save, restore, encoding, decoding, float(len(data)), stepping / YARDSTICK_STEPS))
     env.close()
     return [statistics.median(column) for column in zip(*rows, strict=True)]
 
@@ -71,7 +78,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--states", type=int, default=200)
     states = parser.parse_args().states
-    print("| environment | save | restore | encode | decode | bytes |\n|---|--:|--:|--:|--:|--:|")
+    print(f"| environment | save | restore | encode | decode | bytes | a step of {YARDSTICK} |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
     for name in ENVIRONMENTS:
         values = " | ".join(f"{value:.0f}" for value in measure(name, states))
         print(f"| {name.rpartition(':')[2]} | {values} |", flush=True)

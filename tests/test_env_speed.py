@@ -150,3 +150,67 @@ def test_a_goal_known_as_missed_is_held_to_what_was_reached(speed: ModuleType) -
 
     assert found(0.51) == [] and len(found(0.49)) == 1
     assert found(0.26, step=20.0) == [] and "less than 0.25" in found(0.24, step=20.0)[0]
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def page_rows(speed: ModuleType, text: str, name: str) -> list[list[str]]:
+    """Return the cells of the table between the markers of that name."""
+    part = text.partition(speed.BEGIN.format(name))[2].partition(speed.END)[0].strip()
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines()[2:]]
+
+
+def test_the_page_has_every_row_and_every_goal(speed: ModuleType) -> None:
+    text = speed.PAGE.read_text(encoding="utf-8")
+    assert [row[0] for row in page_rows(speed, text, "times")] == [case.name for case in speed.cases()]
+    names = {"batch": "batch step", "snapshot": "save and restore"}
+    wanted = {
+        (case.name, names.get(what, what), speed.number(goal))
+        for case in speed.cases()
+        for what, goal in (case.goals | {"snapshot": speed.SNAPSHOT_GOAL}).items()
+    }
+    assert {tuple(row[:3]) for row in page_rows(speed, text, "goals")} == wanted
+
+
+def test_what_is_written_replaces_its_own_rows_and_leaves_the_others(
+    speed: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = speed.PAGE.read_text(encoding="utf-8")
+    page = tmp_path / "performance.md"
+    page.write_text(before, encoding="utf-8")
+    monkeypatch.setattr(speed, "PAGE", page)
+    assert speed.main(["--write", "--rounds", "2", "--only", "ToyCubes-v0", "LightDark-v0"]) == 0
+    after = page.read_text(encoding="utf-8")
+    assert after.split(speed.BEGIN.format("times"))[0] == before.split(speed.BEGIN.format("times"))[0]
+    assert after.split(speed.END)[-1] == before.split(speed.END)[-1]
+    for name in ("times", "goals"):
+        old, new = page_rows(speed, before, name), page_rows(speed, after, name)
+        assert [row[0] for row in new] == [row[0] for row in old]
+        assert {a[0] for a, b in zip(old, new, strict=True) if a != b} == {"ToyCubes-v0", "LightDark-v0"}
+
+
+def test_a_row_that_the_page_never_had_comes_where_it_belongs_and_one_of_no_case_goes(speed: ModuleType) -> None:
+    head = "| environment | step |\n|---|--:|\n"
+    old = head + "| GoalMaze-v0 | 1 |\n| Gone-v0 | 2 |\n| ToyCubes-v0 | 3 |"
+    new = head + "| LightDark-v0 | 4 |\n| GoalMaze-v0 | 5 |"
+    assert speed.merged(old, new) == head + "| GoalMaze-v0 | 5 |\n| LightDark-v0 | 4 |\n| ToyCubes-v0 | 3 |"
+
+
+def test_a_page_without_the_markers_is_named(speed: ModuleType) -> None:
+    with pytest.raises(
+        SystemExit, match=r"performance\.md lacks <!-- times: python benchmarks/env_speed\.py --write -->"
+    ):
+        speed.with_tables("nothing", [])
+
+
+def test_the_short_form_is_not_written(speed: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        speed.main(["--quick", "--write"])
+    assert "--quick measures too little for the page" in capsys.readouterr().err
+
+
+def test_every_environment_has_the_goal_for_snapshots(speed: ModuleType) -> None:
+    goals = {case.name: speed.goals_of(case).get("snapshot") for case in speed.cases()}
+    assert set(goals.values()) == {100.0}
+    assert {"Ant-v5", "Humanoid-v5", "TerrainWalker-v0", "MaskedLunarLander-v0"} <= set(goals)

@@ -9,9 +9,9 @@ of these (an object of a class of its own, or two names for one array) makes `un
 
 from __future__ import annotations
 
-import inspect
+import functools
 from collections.abc import Mapping
-from types import ModuleType
+from types import BuiltinFunctionType, MethodWrapperType, ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -48,7 +48,7 @@ MANY = 5_000
 ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 _SKIPPED = FIXED | DRAWING
-_STATE = frozenset({*ATOMS, list, tuple, dict, np.ndarray, np.random.Generator})
+_STATE = frozenset({list, tuple, dict, np.ndarray, np.random.Generator})
 
 Layer = dict[str, Any]
 """The attributes of one wrapper or environment, by name."""
@@ -84,12 +84,12 @@ def unfit(env: gym.Env[Any, Any], *, apart: frozenset[str] = frozenset()) -> str
     count = 0
     try:
         for layer in _stateful_layers(env):
-            for name, value in _state_of(layer, apart).items():
+            for name, plain in _copies(layer, _SKIPPED | apart).items():
                 place = f"{type(layer).__name__}.{name}"
-                count += _count(to_plain(value, place))
+                count += _count(plain)
                 if count > MANY:
                     return f"the attributes up to {place} hold {count} values"
-                for key in _identities(value):
+                for key in _identities(vars(layer)[name]):
                     if seen.setdefault(key, place) != place:
                         return f"{place} and {seen[key]} share memory"
     except Unfit as error:
@@ -104,10 +104,8 @@ def read_attributes(env: gym.Env[Any, Any], *, apart: frozenset[str] = frozenset
         UserError: When one of them cannot be copied.
     """
     try:
-        return [
-            {name: to_plain(value, f"{type(layer).__name__}.{name}") for name, value in _state_of(layer, apart).items()}
-            for layer in _stateful_layers(env)
-        ]
+        skipped = _SKIPPED | apart
+        return [_copies(layer, skipped) for layer in _stateful_layers(env)]
     except Unfit as error:
         recipe = "from rlteach.snapshots.action_replay import ActionReplay; env = ActionReplay(env)"
         raise UserError(f"{error}, so a snapshot would be incomplete. Replay actions instead: {recipe}") from None
@@ -125,25 +123,39 @@ def write_attributes(env: gym.Env[Any, Any], attributes: list[Layer]) -> None:
     for layer, values in zip(layers, attributes, strict=True):
         present = vars(layer)
         for name, value in values.items():
-            present[name] = from_plain(value, present.get(name))
+            present[name] = value if type(value) in ATOMS else from_plain(value, present.get(name))
 
 
 def _stateful_layers(env: gym.Env[Any, Any]) -> list[gym.Env[Any, Any]]:
     return [layer for layer in layers_of(env) if not is_bookkeeping(layer)]
 
 
-def _state_of(layer: gym.Env[Any, Any], apart: frozenset[str]) -> Layer:
-    return {
-        name: value
-        for name, value in vars(layer).items()
-        if name not in _SKIPPED and name not in apart and (type(value) in _STATE or not _is_no_state(value))
-    }
+def _copies(layer: gym.Env[Any, Any], skipped: frozenset[str]) -> Layer:
+    """Return copies of those attributes of one layer that are state; most of them are atoms, which need none.
+
+    Raises:
+        Unfit: When one of them cannot be copied.
+    """
+    copies = {}
+    for name, value in vars(layer).items():
+        if name in skipped:
+            continue
+        kind: Any = type(value)
+        if kind in ATOMS:
+            copies[name] = value
+        elif kind in _STATE or not _is_no_state(kind):
+            copies[name] = to_plain(value, f"{type(layer).__name__}.{name}")
+    return copies
 
 
-def _is_no_state(value: Any) -> bool:
-    if isinstance(value, spaces.Space | EnvSpec | ModuleType | type) or inspect.isroutine(value):
+@functools.lru_cache(maxsize=1024)  # asked for every attribute at every save, while there are few kinds
+def _is_no_state(kind: type) -> bool:
+    """Tell whether what is of this kind is a space, a specification, a module, a class, a routine, or draws."""
+    if issubclass(kind, spaces.Space | EnvSpec | ModuleType | type | BuiltinFunctionType | MethodWrapperType):
         return True
-    module = type(value).__module__
+    if hasattr(kind, "__get__") and not hasattr(kind, "__set__"):  # functions and methods, as in inspect.isroutine
+        return True
+    module = kind.__module__
     return module.split(".")[0] in ("pygame", "glfw") or module == "gymnasium.envs.mujoco.mujoco_rendering"
 
 
@@ -181,6 +193,8 @@ def to_plain(value: Any, place: str) -> Any:
         return value
     if kind is np.ndarray:
         return _own_array(value, place)
+    if kind is tuple and ATOMS.issuperset(map(type, value)):
+        return value
     if kind is list or kind is tuple:
         return kind([to_plain(item, place) for item in value])
     if kind is dict:
@@ -207,6 +221,8 @@ def from_plain(value: Any, present: Any) -> Any:
     kind = type(value)
     if kind is np.ndarray:
         return value.copy()
+    if kind is tuple and ATOMS.issuperset(map(type, value)):
+        return value
     if kind is list or kind is tuple:
         return kind([from_plain(item, None) for item in value])
     if kind is not dict:

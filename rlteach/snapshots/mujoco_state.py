@@ -40,6 +40,10 @@ APART = frozenset({"model", "data", "fullpath", "width", "height", "camera_id", 
 class MujocoState(Restorable):
     """Takes and puts back the state of MuJoCo, of the random generator, and of the environment's own attributes."""
 
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._apart = _apart(env)
+
     def get_snapshot(self) -> dict[str, Any]:
         """Return the integration state, lagging arrays and attributes, and the observation that was last seen."""
         mujoco = sys.modules["mujoco"]
@@ -51,7 +55,7 @@ class MujocoState(Restorable):
             "observation": observation,
             "integration": state,
             **{name: getattr(data, name).copy() for name in LAGGING},
-            "attributes": read_attributes(self.env, apart=_apart(self.env)),
+            "attributes": read_attributes(self.env, apart=self._apart),
         }
 
     def set_snapshot(self, snapshot: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
