@@ -16,7 +16,7 @@ ENVS = sorted((ROOT / "envs" / "rlteach_envs").rglob("*.py"))
 
 LAYERS = (
     {"errors", "lesson"},
-    {"task_space", "registry", "report.stats"},
+    {"task_space", "registry", "report.stats", "dense"},
     {"protocols"},
     {"environments", "files", "space_files", "sync_vec_env"},
     {"snapshots"},

@@ -1,13 +1,13 @@
-"""Updates of imitation in numpy, for students that are perceptrons: see `rlteach.learners.dense` for why."""
+"""Updates of imitation in numpy, for students that are perceptrons: see `rlteach.dense` for why."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
+from rlteach.dense import Categorical, Floats, Gaussian, Perceptron, Weights, adam_fault, layers_of
 from rlteach.distillation.architectures import MLP, Stack
 from rlteach.distillation.student import Student
-from rlteach.learners.dense import Categorical, Floats, Gaussian, Perceptron, Weights, adam_fault, layers_of
 
 
 class DenseImitation:

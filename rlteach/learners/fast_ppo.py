@@ -18,8 +18,8 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
+from rlteach.dense import Categorical, Floats, Gaussian, Perceptron, Weights, adam_fault, layers_of
 from rlteach.errors import InvalidValue
-from rlteach.learners.dense import Categorical, Floats, Gaussian, Perceptron, Weights, adam_fault, layers_of
 
 
 class FastPPO(PPO):

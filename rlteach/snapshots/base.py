@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import gymnasium as gym
@@ -82,7 +83,12 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any], ABC):
 
 def is_bookkeeping(layer: gym.Env[Any, Any]) -> bool:
     """Tell whether a layer is one of the `BOOKKEEPING` wrappers of Gymnasium or Stable-Baselines3."""
-    kind = type(layer)
+    kind: Any = type(layer)
+    return bool(_is_bookkeeper(kind))
+
+
+@cache
+def _is_bookkeeper(kind: type[Any]) -> bool:
     return kind.__name__ in BOOKKEEPING and kind.__module__.split(".")[0] in LIBRARIES
 
 
@@ -99,8 +105,12 @@ def part(snapshot: Mapping[str, Any], name: str) -> Any:
 
 
 def copied(observation: Any) -> Any:
-    """Return a deep copy, quickly where it is one array."""
-    return observation.copy() if type(observation) is np.ndarray else copy.deepcopy(observation)
+    """Return a deep copy, quickly where it is one array or a dictionary of them."""
+    if type(observation) is np.ndarray:
+        return observation.copy()
+    if type(observation) is dict:
+        return {key: copied(value) for key, value in observation.items()}
+    return copy.deepcopy(observation)
 
 
 def layers_of(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:

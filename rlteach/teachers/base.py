@@ -221,6 +221,8 @@ class TaskTeacher(InOrder, OnlyFinite, ABC):
 
     def propose(self, n: int) -> list[Lesson]:
         """Return `n` lessons whose tasks are elements of the task space."""
+        if n == 0:
+            return []
         points, origins = self._draw(n)
         points = clipped(points, _ZERO, _ONE)
         lessons = []

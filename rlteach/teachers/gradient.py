@@ -60,6 +60,7 @@ class Gradient(TaskTeacher):
     """
 
     tied_to_space = True
+    learns_in_order = True  # what ends early is mostly success, and would end a stage too soon
     state_names = ("_source", "_goal", "_stage", "_returns")
 
     def __init__(

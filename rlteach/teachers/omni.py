@@ -114,7 +114,7 @@ class OMNI(LearningProgress):
             seed=seed,
             return_range=return_range,
         )
-        require(self, mastered_at=(mastered_at, 1e-6, 1))
+        require(self, mastered_at=(mastered_at, 1e-6, 1), fast=(fast, 1e-6, 1))
         self.interesting: Interest = (
             registry.load("teacher", interesting) if isinstance(interesting, str) else interesting
         )

@@ -23,6 +23,9 @@ from rlteach.teachers.networks import Trained, array, mlp, tensor
 MOST_STEPS = 2
 """Training steps in one call of `observe`."""
 
+MOST_OWED = 100
+"""Training steps that later calls may still have to take; more episodes than they can follow are not trained on."""
+
 BATCH = 64
 
 POOL = 32
@@ -125,7 +128,7 @@ class SetterSolver(TaskTeacher):
         task_space: Any Gymnasium space, or a `TaskSpace`.
         initial: Distribution of the tasks of the warm-up, None for uniform; see `rlteach.teachers.distributions`.
         warm_up: Episodes of the warm-up.
-        train_every: Episodes between training steps.
+        train_every: Episodes between training steps, of which one call of `observe` takes at most 2.
         window: Number of recent episodes that are trained on.
         noise: Width of the noise on solved tasks, in unit-cube lengths.
         blocks: Coupling layers of the setter.
@@ -204,8 +207,9 @@ class SetterSolver(TaskTeacher):
         self._history.append(np.column_stack([tasks, successes]))
         self._since_step += len(tasks)
         for _ in range(min(self._since_step // self.train_every, MOST_STEPS)):
+            self._since_step -= self.train_every
             self._train()
-        self._since_step %= self.train_every
+        self._since_step = min(self._since_step, MOST_OWED * self.train_every)
 
     def _train(self) -> None:
         rows = self._history.unordered()

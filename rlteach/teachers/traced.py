@@ -256,6 +256,7 @@ class TRACED(ACCEL):
         self._played = []
         super().observe(outcomes)
         if not self._played:
+            self._previous = self._previous[:0]  # credit goes one batch back and no further
             return
         levels, before, after = (np.array(column) for column in zip(*self._played, strict=True))
         gain = self.co_weight * co_learnability(before, after)

@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from rlteach.learners.dense import Floats, Weights, activate, through
+from rlteach.dense import Floats, Weights, activate, through
 from rlteach.protocols import State
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.base import Array, TaskTeacher, require
@@ -30,6 +30,13 @@ def disagreement_weights(values: Array) -> Array:
     spread = disagreement(values)
     total = spread.sum()
     return spread / total if total > 0.0 else np.full(len(spread), 1.0 / len(spread))
+
+
+MOST_STEPS = 16
+"""Training steps in one call of `observe`, so that no call takes long."""
+
+MOST_OWED = 100
+"""Training steps that later calls may still have to take; more episodes than they can follow are not trained on."""
 
 
 class Ensemble:
@@ -127,7 +134,7 @@ class VDS(TaskTeacher):
         hidden: Units of each of their two hidden layers.
         learning_rate: Step size of Adam.
         batch: Episodes in the batch of each member.
-        train_every: Episodes between steps of Adam.
+        train_every: Episodes between steps of Adam, of which one call of `observe` takes at most 16.
         memory: Episodes to learn from.
         warm_up: Episodes drawn uniformly at first.
         candidates: Uniform tasks among which the next are drawn.
@@ -194,9 +201,10 @@ class VDS(TaskTeacher):
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         self._history.append(np.column_stack([tasks, returns]))
         self._since_step += len(tasks)
-        while self._since_step >= self.train_every:
+        for _ in range(min(self._since_step // self.train_every, MOST_STEPS)):
             self._since_step -= self.train_every
             self._train()
+        self._since_step = min(self._since_step, MOST_OWED * self.train_every)
         self._since_refresh += len(tasks)
         if self._since_refresh >= self.refresh_every:
             self._since_refresh = 0

@@ -94,7 +94,7 @@ def test_until_the_reset_the_run_is_the_one_without_and_afterwards_the_teacher_g
     assert reset[:512] == plain[:512]
     best = max(reset[:512], key=lambda row: float(row["ret"]))
     assert float(best["ret"]) > 0.2 and max(float(row["ret"]) for row in reset[512:516]) <= 0.04
-    assert [row["task/task[0]"] for row in reset[512:516]] == [row["task/task[0]"] for row in plain[512:516]]
+    assert [row["task/x0"] for row in reset[512:516]] == [row["task/x0"] for row in plain[512:516]]
     assert max(float(row["ret"]) for row in reset[512:]) < max(float(row["ret"]) for row in plain[512:])
 
 

@@ -159,3 +159,16 @@ def test_early_successes_are_not_judged_before_the_failures_that_were_issued_bef
     assert teacher.low == teacher.high == 0.5 and not teacher._counts.any()
     teacher.observe([outcome(lesson, success=0.0) for lesson in late])
     assert not teacher._issued
+
+
+def test_a_step_is_a_share_of_each_range_and_not_a_distance_in_its_own_units():
+    wide = Box(np.array([0.0, 0.0]), np.array([1.0, 1000.0]), dtype=np.float64)
+    unit = ADR(SQUARE, seed=3, start=[0.5, 0.5], step=0.1, queue=2, widen_at=0.6, narrow_at=0.1)
+    other = ADR(wide, seed=3, start=[0.5, 500.0], step=0.1, queue=2, widen_at=0.6, narrow_at=0.1)
+    for _ in range(200):
+        pairs = list(zip(unit.propose(4), other.propose(4), strict=True))
+        for small, large in pairs:
+            assert np.allclose(small.task * np.array([1.0, 1000.0]), large.task)
+        for teacher, place in ((unit, 0), (other, 1)):
+            teacher.observe([outcome(pair[place], 1.0) for pair in pairs])
+    assert max(lesson.task[1] for lesson in other.propose(200)) > 900.0

@@ -176,18 +176,26 @@ OUTCOMES = st.lists(st.tuples(NUMBERS, NUMBERS, st.booleans()), min_size=1, max_
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REGISTERED)
 @settings(max_examples=HISTORIES, deadline=None, derandomize=True)
-@given(space=st.sampled_from(sorted(SPACES)), observed=OUTCOMES, seed=st.integers(0, 3))
-def test_lessons_stay_in_their_space_whatever_is_observed(name, space, observed, seed):
+@given(space=st.sampled_from(sorted(SPACES)), observed=OUTCOMES, seed=st.integers(0, 3), equipped=st.booleans())
+def test_lessons_stay_in_their_space_whatever_is_observed(name, space, observed, seed, equipped):
     tasks = TaskSpace.of(SPACES[space])
     teacher = make(tasks, seed=seed, name=name, **TINY.get(name, {}))
+    if equipped and getattr(teacher, "wants_rollouts", False):
+        teacher.rollouts = roll_outs(tasks)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* ignores outcomes that are not finite", RuntimeWarning)
         for ret, success, heard in observed:
             lessons = teacher.propose(2)
-            teacher.observe([Outcome(lesson.id, ret, ret, 1, success, heard) for lesson in lessons[: 1 + heard]])
+            signals = {signal: np.array([[ret], [success]]) for signal in teacher.needs} if equipped else {}
+            teacher.observe(
+                [Outcome(lesson.id, ret, ret, 1, success, heard, signals) for lesson in lessons[: 1 + heard]]
+            )
     lessons = teacher.propose(20)
     assert len(lessons) == 20 and all(tasks.contains(lesson.task) for lesson in lessons)
     assert np.isfinite([tasks.to_vector(lesson.task) for lesson in lessons]).all()
+    for part, values in getattr(teacher, "portrait", dict)().items():
+        if part.endswith("/chance"):
+            assert (values >= 0.0).all() and math.isclose(values.sum(), 1.0, rel_tol=1e-9)
 
 
 @pytest.mark.parametrize("name", REGISTERED)

@@ -128,3 +128,12 @@ def test_hyperparameters_out_of_range_are_refused_together():
     with pytest.raises(ConfigError) as caught:
         Gradient(SQUARE, performance_bound=-0.1, stages=0, window=0)
     assert [fault.split(" ")[0] for fault in caught.value.faults] == ["performance_bound", "stages", "window"]
+
+
+def test_early_successes_do_not_end_a_stage_before_the_failures_that_were_issued_before_them():
+    teacher = Gradient(SQUARE, initial=CORNER, performance_bound=0.5, window=4, seed=0, **KNOWN)
+    lessons = teacher.propose(8)
+    teacher.observe([outcome(lesson, 1.0) for lesson in lessons[4:]])  # ended early
+    assert teacher.alpha == 0.0
+    teacher.observe([outcome(lesson, 0.0) for lesson in lessons[:4]])
+    assert teacher.alpha == pytest.approx(1 / teacher.stages)  # the first four failed, the next four did not

@@ -174,3 +174,8 @@ def test_hyperparameters_out_of_range_are_refused():
         OMNI(EIGHT, interesting=odd_is_boring, mastered_at=0.0)
     with pytest.raises(ConfigError, match="theta"):
         OMNI(EIGHT, interesting=odd_is_boring, theta=2.0)
+
+
+def test_an_average_that_never_moves_is_refused():
+    with pytest.raises(ConfigError, match="fast"):
+        OMNI(Box(0.0, 1.0, (2,)), interesting=lambda task, mastered: True, fast=0.0)

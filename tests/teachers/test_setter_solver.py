@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
+from scipy.stats import kstest
 from torch import nn
 
 from rlteach.errors import ConfigError
@@ -131,3 +132,13 @@ def test_hyperparameters_out_of_range_are_refused_together():
     with pytest.raises(ConfigError) as caught:
         SetterSolver(SQUARE, warm_up=0, train_every=0, noise=2)
     assert [fault.split(" ")[0] for fault in caught.value.faults] == ["warm_up", "train_every", "noise"]
+
+
+def test_noise_and_feasibility_are_fresh_draws_whatever_was_played():
+    """A published implementation infers them from past tasks, so that they are where these were."""
+    teacher = SetterSolver(SQUARE, seed=0, warm_up=10, initial={"mean": [0.05, 0.05], "std": 0.02})
+    for _ in range(5):
+        teacher.observe([outcome(lesson, 1.0) for lesson in teacher.propose(40)])
+    noise, wanted = array(teacher._noise(2000)), array(teacher._wanted(2000))
+    assert min(kstest(noise[:, k], "norm").pvalue for k in range(2)) > 0.01
+    assert kstest(wanted[:, 0], "uniform").pvalue > 0.01

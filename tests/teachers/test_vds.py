@@ -163,3 +163,14 @@ def test_hyperparameters_out_of_range_are_refused_together():
     with pytest.raises(ConfigError) as caught:
         VDS(SQUARE, members=1, learning_rate=-1.0, candidates=1)
     assert [fault.split(" ")[0] for fault in caught.value.faults] == ["members", "learning_rate", "candidates"]
+
+
+def test_a_call_takes_a_bounded_number_of_steps_and_later_ones_catch_up(monkeypatch):
+    taken = []
+    monkeypatch.setattr(Ensemble, "step", lambda self, places, targets: taken.append(len(places)))
+    teacher = VDS(SQUARE, seed=0, train_every=4, warm_up=10)
+    lessons = teacher.propose(100)
+    teacher.observe([outcome(lesson, 1.0) for lesson in lessons])
+    assert len(taken) == 16
+    teacher.observe([outcome(lesson, 1.0) for lesson in teacher.propose(4)])
+    assert len(taken) == 26

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from rlteach.dense import Categorical, Gaussian, Perceptron, Weights, layers_of
 from rlteach.errors import InvalidValue
-from rlteach.learners.dense import Categorical, Gaussian, Perceptron, Weights, layers_of
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 
