@@ -22,6 +22,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import KeepsArguments
 from rlteach_envs.car_track import FIELD, POINTS, SPREAD, TEST_SEEDS, Track, evened, make_track, zigzag
 
 Floats = NDArray[np.float64]
@@ -68,7 +69,7 @@ HIDDEN_UNITS = ("50 m/s", "50 m/s", *["1"] * 4, *["1/10m"] * 5, "333 m", "333 m"
 _COLUMNS = tuple(range(len(SEEN_NAMES) + len(HIDDEN_NAMES)))
 
 
-class CarRacing(gym.Env[Any, NDArray[np.float32]]):
+class CarRacing(KeepsArguments, gym.Env[Any, NDArray[np.float32]]):
     """Drive one lap on a track that the task draws.
 
     Task: 24 numbers `x0`, `y0`, ... `x11`, `y11` in [-167, 167] m, the points through which the track runs in the order

@@ -17,6 +17,7 @@ from gymnasium import spaces
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import KeepsArguments
 from rlteach_envs.grid_levels import (
     FORWARD,
     MAX_DENSITY,
@@ -52,7 +53,7 @@ def _mission() -> str:
     return "get to the green goal square"
 
 
-class MiniGridMaze(MazeTasks, MiniGridEnv):
+class MiniGridMaze(KeepsArguments, MazeTasks, MiniGridEnv):
     """Find the goal of a maze seen five cells wide, on MiniGrid; tasks, steps and numbers are `GridMazeBatch`'s.
 
     Args:

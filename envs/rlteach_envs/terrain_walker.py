@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import spaces, utils
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import KeepsArguments
 from rlteach_envs.mujoco_dynamics import draw_around, load_mujoco
 from rlteach_envs.walker_tasks import Range, TaskParameter, Tasks
 
@@ -117,7 +118,7 @@ def to_field(heights: Floats) -> NDArray[np.float32]:
 # -- the environment ---------------------------------------------------------------------------------------------------
 
 
-class TerrainWalker(Walker2dEnv):
+class TerrainWalker(KeepsArguments, Walker2dEnv):
     """Walk forwards over uneven ground.
 
     Task: `roughness`, the largest departure of smooth noise from the mean, in [0, 0.3] m; its `wavelength` in

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import KeepsArguments
 from rlteach_envs.lidar import RAYS, Lidar
 from rlteach_envs.stump_terrain import STEP, Terrain
 from rlteach_envs.walker_bodies import WalkerBody
@@ -45,7 +46,7 @@ def places_ahead(x: float) -> NDArray[np.float64]:
     return places
 
 
-class WalkerEnv(gym.Env[Any, NDArray[np.float32]], ABC):
+class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
     """A walker that is to reach the end of a track.
 
     Args:
@@ -210,6 +211,7 @@ class WalkerEnv(gym.Env[Any, NDArray[np.float32]], ABC):
             raise RuntimeError("call reset() before get_snapshot()")
         pose = self._world.pose()
         snapshot = {
+            "kind": type(self).__name__,
             "env_version": self.env_version,
             "body": self.body,
             "generator": self.np_random.bit_generator.state,
@@ -232,12 +234,13 @@ class WalkerEnv(gym.Env[Any, NDArray[np.float32]], ABC):
         On the track that it was taken on the walker is put in its place; else the world is built anew.
 
         Raises:
-            ValueError: When it was made by another version or for another body.
+            ValueError: When it was made by another environment, another version or for another body.
         """
-        version, body = snapshot.get("env_version"), snapshot.get("body")
-        if version != self.env_version or body != self.body:
-            wanted = f"{self.env_version!r} with {self.body!r}"
-            raise ValueError(f"this snapshot is of version {version!r} with body {body!r}, not of {wanted}")
+        own = {"kind": type(self).__name__, "env_version": self.env_version, "body": self.body}
+        theirs = {name: snapshot.get(name) for name in own}
+        if theirs != own:
+            told = (", ".join(f"{name} {value!r}" for name, value in marks.items()) for marks in (theirs, own))
+            raise ValueError("this snapshot is of {}, not of {}".format(*told))
         self.np_random.bit_generator.state = snapshot["generator"]
         self._task = {name: np.array(value) for name, value in snapshot["task"].items()}
         self._push, self._shaping = float(snapshot["push"]), float(snapshot["shaping"])

@@ -63,6 +63,8 @@ def decode(data: bytes) -> dict[str, Any]:
     Raises:
         InvalidValue: When the bytes are not a snapshot, of another format version, cut short or altered.
     """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise InvalidValue(f"a snapshot is bytes, which `capture` returns, not {type(data).__name__}: {data!r:.80}")
     if data[: len(MAGIC)] != MAGIC or len(data) < _DIGEST.stop:
         raise InvalidValue(f"these {len(data)} bytes are not a snapshot of rlteach: they start with {data[:8]!r}")
     if (version := data[len(MAGIC)]) != VERSION:

@@ -185,7 +185,8 @@ def _described(marks: _Marks) -> str:
 
 
 def _arguments(bare: gym.Env[Any, Any], apart: frozenset[str]) -> str:
-    given = bare.spec.kwargs if bare.spec is not None else getattr(bare, "_ezpickle_kwargs", {})
+    told = next((name for name in ("arguments", "_ezpickle_kwargs") if isinstance(vars(bare).get(name), dict)), "")
+    given = bare.spec.kwargs if bare.spec is not None else vars(bare).get(told, {})
     return json.dumps({k: v for k, v in given.items() if k not in apart}, sort_keys=True, default=_told)
 
 

@@ -1,0 +1,118 @@
+"""Every environment goes on bit by bit from a snapshot: in itself, in another one, and in another process.
+
+From each state 100 steps are played, then from its snapshot again, and all observations, rewards and ends compared. 10
+states of each and 2 in another process, or as many as the variable RLTEACH_STATES says (`scripts/test --full`: 1,000).
+"""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from rlteach_envs.parkour import PARKOUR_BODIES
+from rlteach_envs.walker_bodies import BODIES
+
+from rlteach.snapshots.restorable import capture, restorable, restore
+
+STATES = int(os.environ.get("RLTEACH_STATES", "10"))
+ELSEWHERE = int(os.environ.get("RLTEACH_STATES", "2"))
+STEPS = 100
+BETWEEN = 40
+"""Steps between two states, at most."""
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "rlteach/Parkour-v0": [{"body": body} for body in PARKOUR_BODIES],
+    "rlteach/StumpTracksFast-v0": [{"body": body} for body in BODIES],
+}
+IDS = sorted(env_id for env_id in gym.registry if env_id.startswith("rlteach/"))
+CASES = [(env_id, kwargs) for env_id in IDS for kwargs in VARIANTS.get(env_id, [{}])]
+
+
+def named(value: Any) -> str:
+    return value.removeprefix("rlteach/") if isinstance(value, str) else "-".join(map(str, value.values())) or "plain"
+
+
+def make(env_id: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+    """Build without the limit of a wrapper, whose count is no part of a snapshot."""
+    env = restorable(gym.make(env_id, disable_env_checker=True, max_episode_steps=-1, **kwargs))
+    env.reset(seed=0)
+    return env
+
+
+def bytes_of(value: Any) -> bytes:
+    if isinstance(value, dict):
+        return b"".join(bytes_of(value[key]) for key in sorted(value))
+    return np.ascontiguousarray(value).tobytes()
+
+
+def played(env: gym.Env[Any, Any], actions: list[Any]) -> list[str]:
+    """Return a digest of what each step brought, up to the end of the episode."""
+    steps = []
+    for action in actions:
+        observation, reward, terminated, truncated, _ = env.step(action)
+        told = bytes_of(observation) + np.float64(reward).tobytes() + bytes([terminated, truncated])
+        steps.append(hashlib.sha256(told).hexdigest()[:16])
+        if terminated or truncated:
+            break
+    return steps
+
+
+def states_of(env_id: str, kwargs: dict[str, Any], count: int) -> list[tuple[bytes, list[Any], list[str]]]:
+    """Return snapshots of states of many episodes, actions, and what these brought in another environment."""
+    env, other = make(env_id, kwargs), make(env_id, kwargs)
+    other.reset(seed=99)
+    env.action_space.seed(0)
+    rng = np.random.default_rng(0)
+    found = []
+    while len(found) < count:
+        data = capture(env)
+        actions = [env.action_space.sample() for _ in range(STEPS)]
+        first = played(env, actions)
+        where = f"state {len(found)} of {env_id} {kwargs}"
+        for restored in (env, other):
+            restore(restored, data)
+            assert played(restored, actions) == first, where
+        found.append((data, actions, first))
+        restore(env, data)
+        for _ in range(int(rng.integers(1, BETWEEN))):
+            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            if terminated or truncated:
+                env.reset()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("env_id", "kwargs"), CASES, ids=named)
+def test_states_come_back_bit_by_bit_in_this_environment_and_in_another(env_id: str, kwargs: dict[str, Any]) -> None:
+    found = states_of(env_id, kwargs, STATES)
+    assert len({data for data, _, _ in found}) == STATES
+
+
+@pytest.mark.slow
+def test_another_process_goes_on_bit_by_bit(tmp_path: Path) -> None:
+    for number, (env_id, kwargs) in enumerate(CASES):
+        content = env_id, kwargs, states_of(env_id, kwargs, ELSEWHERE)
+        (tmp_path / f"{number}.states").write_bytes(pickle.dumps(content))
+    told = subprocess.run([sys.executable, __file__, str(tmp_path)], check=True, cwd=tmp_path, stdout=subprocess.PIPE)
+    assert told.stdout.decode().split() == [str(ELSEWHERE)] * len(CASES)
+
+
+def main(directory: str) -> None:
+    """Play on in this process what another one has played, and print how many states of each environment that were."""
+    for path in sorted(Path(directory).glob("*.states")):
+        env_id, kwargs, found = pickle.loads(path.read_bytes())
+        env = make(env_id, kwargs)
+        for number, (data, actions, first) in enumerate(found):
+            restore(env, data)
+            assert played(env, actions) == first, f"state {number} of {env_id} {kwargs} in another process"
+        print(len(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
