@@ -3,7 +3,8 @@
     env = gymnasium.make("rlteach_envs:rlteach/MaskedHopper-v0")
     env.get_wrapper_attr("observation_groups")["policy"]      # columns of the student
 
-Observations stay the flat vectors they are; the groups say which of their columns are whose.
+Observations stay the flat vectors they are; the groups say which of their columns are whose. MaskedHopper needs MuJoCo,
+pip install rlteach[mujoco], and MaskedLunarLander Box2D, pip install rlteach[box2d].
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+
+from rlteach_envs.mujoco_dynamics import load_mujoco
+from rlteach_envs.task_reader import TaskReader
 
 WIND = {"wind_power": 20.0, "turbulence_power": 2.0}
 """Upper bounds of the task parameters, those that Gymnasium recommends."""
@@ -55,10 +59,11 @@ class Grouped(gym.Wrapper[Any, Any, Any, Any]):
 class MaskedHopper(Grouped):
     """Gymnasium's Hopper-v5, of which a student sees the five positions and not the six velocities.
 
-    Needs Gymnasium's mujoco extra.
-
     Args:
         **kwargs: Arguments of Hopper-v5.
+
+    Raises:
+        gymnasium.error.DependencyNotInstalled: Without MuJoCo.
     """
 
     action_names = ("thigh", "leg", "foot")
@@ -66,6 +71,7 @@ class MaskedHopper(Grouped):
     control_rate = 125.0
 
     def __init__(self, **kwargs: Any) -> None:
+        load_mujoco("MaskedHopper")
         from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 
         joints = ("torso", "thigh", "leg", "foot")
@@ -84,6 +90,7 @@ class Windy(gym.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
         self.task_space = spaces.Dict({name: spaces.Box(0.0, top, (), np.float64) for name, top in WIND.items()})
+        self._reader = TaskReader(self.task_space)
         box: Any = env.observation_space
         self.observation_space = spaces.Box(
             np.append(box.low, np.zeros(2, np.float32)), np.append(box.high, np.ones(2, np.float32)), dtype=np.float32
@@ -92,15 +99,13 @@ class Windy(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Set the wind and start an episode; without a task the wind is drawn uniformly."""
+        given = (options or {}).get("task")
+        winds = None if given is None else self._reader.read(given)[0]
         if seed is not None:
             self._generator = np.random.default_rng(seed)
-        task = (options or {}).get("task")
-        if task is None:
-            task = _wind(self._generator.random(2))
-        for name, top in WIND.items():
-            value = float(task[name])
-            if not 0 <= value <= top:
-                raise ValueError(f"{name} = {value:g} lies outside [0, {top:g}]")
+        if winds is None:
+            winds = self._reader.read(_wind(self._generator.random(2)))[0]
+        for name, value in zip(self._reader.parts, winds.tolist(), strict=True):
             setattr(self.env.unwrapped, name, value)
         observation, info = self.env.reset(seed=seed, options=options)
         return self._with_wind(observation), info
@@ -120,11 +125,16 @@ class MaskedLunarLander(Grouped):
     """Gymnasium's LunarLanderContinuous-v3 in a wind, of which a student sees neither velocities nor the wind.
 
     Task: `wind_power` in [0, 20] and `turbulence_power` in [0, 2]. Observation: LunarLander's eight values, then both
-    parameters in units of their upper bounds. Success: at rest on the ground. Needs Gymnasium's box2d extra.
+    parameters in units of their upper bounds. Success: at rest on the ground.
 
     Args:
         **kwargs: Arguments of LunarLander-v3 other than `continuous` and those of the wind.
+
+    Raises:
+        gymnasium.error.DependencyNotInstalled: Without Box2D.
     """
+
+    task_units: ClassVar[dict[str, str]] = dict.fromkeys(WIND, "1")
 
     action_names = ("main_engine", "side_engines")
     action_units = ("1", "1")
@@ -134,7 +144,11 @@ class MaskedLunarLander(Grouped):
         with warnings.catch_warnings():
             # SWIG's own types lack a __module__, which newer Pythons deprecate at import.
             warnings.simplefilter("ignore", DeprecationWarning)
-            from gymnasium.envs.box2d.lunar_lander import LunarLander
+            try:
+                from gymnasium.envs.box2d.lunar_lander import LunarLander
+            except (ImportError, gym.error.DependencyNotInstalled) as error:
+                message = "MaskedLunarLander needs Box2D: pip install rlteach[box2d]"
+                raise gym.error.DependencyNotInstalled(message) from error
 
         env = Windy(LunarLander(continuous=True, enable_wind=True, **kwargs))
         place = ("x", "y", "x_dot", "y_dot", "angle", "angle_dot")

@@ -41,6 +41,7 @@ class TigerRoomBatch(BatchEnv):
         horizon: Steps after which an episode is truncated.
     """
 
+    task_units: ClassVar[dict[str, str]] = {"side": "1"}
     state_names = ("_positions", "_seen")
     observation_groups: ClassVar[dict[str, tuple[str, ...]]] = {"policy": ("policy",), "privileged": ("privileged",)}
     observation_names: ClassVar[dict[str, tuple[str, ...]]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.task_reader import TaskReader, unknown_name
+
 Numbers = NDArray[Any]
 Range = tuple[float, float]
-Bounds = tuple[list[float], list[float]]
-"""Least and largest value of each component."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,9 @@ class Tasks:
     ) -> None:
         self._known = known
         self._ranges = _ranges(parameters, known)
-        self._bounds: dict[str, Bounds] = {
-            name: (low.ravel().tolist(), high.ravel().tolist()) for name, (low, high) in self._ranges.items()
-        }
-        self.fixed = {name: self._fixed_value(name, value) for name, value in (fixed or {}).items()}
-        if twice := [name for name in self.fixed if name in self._ranges]:
-            raise ValueError(f"{twice[0]} is both fixed and a task parameter")
-        self.space = spaces.Dict({name: self._part(name) for name in self._ranges})
+        self.fixed = self._fixed(fixed or {})
+        self.space = self._space(self._ranges)
+        self._reader = TaskReader(self.space)
         self.units = {name: known[name].unit for name in self._ranges}
 
     @property
@@ -82,11 +77,23 @@ class Tasks:
         low, high = self._ranges[name]
         return float(low), float(high)
 
-    def _part(self, name: str) -> spaces.Space[Any]:
-        (low, high), parameter = self._ranges[name], self._known[name]
-        if parameter.whole:
+    def _space(self, ranges: Mapping[str, tuple[Any, Any]]) -> spaces.Dict:
+        return spaces.Dict({name: self._part(name, *ends) for name, ends in ranges.items()})
+
+    def _part(self, name: str, low: Any, high: Any) -> spaces.Space[Any]:
+        if self._known[name].whole:
             return spaces.Discrete(int(high) - int(low) + 1, start=int(low))
-        return spaces.Box(low, high, dtype=np.float64)
+        return spaces.Box(low, high, (self._known[name].size,) if self._known[name].size else (), np.float64)
+
+    def _fixed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        for name in values:
+            check_name("parameter", name, self._known)
+            if name in self._ranges:
+                raise ValueError(f"{name} is both fixed and a task parameter")
+        if not values:
+            return {}
+        widest = {name: (self._known[name].least, self._known[name].most) for name in values}
+        return self._arrays(TaskReader(self._space(widest)), values, values)
 
     def task(self, **values: Any) -> dict[str, Any]:
         """Return a task with these values for the parameters that vary."""
@@ -110,54 +117,25 @@ class Tasks:
         """Return a task as arrays.
 
         Raises:
-            ValueError: When it is none, with the parameter and its range.
+            ValueError: When it is none, with every parameter that is wrong and its range.
         """
-        if not isinstance(task, Mapping):
-            raise ValueError(f"a task is a mapping with {', '.join(self._ranges)}, not {task!r}")
-        for name in task:
-            if name not in self._ranges:
-                check_name("task parameter", name, self._ranges)
-        if missing := [name for name in self._ranges if name not in task]:
-            raise ValueError(f"the task lacks {', '.join(missing)}")
-        return {name: self._value(name, task[name], bounds) for name, bounds in self._bounds.items()}
+        return self._arrays(self._reader, task, self._ranges)
+
+    def _arrays(self, reader: TaskReader, task: Any, names: Iterable[str]) -> dict[str, Any]:
+        vector = reader.read(task)[0]
+        arrays = {name: vector[reader.columns[name]].reshape(reader.parts[name].shape) for name in names}
+        return {name: array.astype(np.int64) if self._known[name].whole else array for name, array in arrays.items()}
 
     def numbers(self, task: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of a task and the fixed ones, as plain numbers and lists."""
         return {name: value.tolist() for name, value in (self.fixed | task).items()}
 
-    def _fixed_value(self, name: str, value: Any) -> Numbers:
-        check_name("parameter", name, self._known)
-        parameter = self._known[name]
-        count = parameter.size or 1
-        return self._value(name, value, ([parameter.least] * count, [parameter.most] * count))
-
-    def _value(self, name: str, value: Any, bounds: Bounds) -> Numbers:
-        """Return a value as an array of the right shape, or say which parameter is wrong."""
-        parameter = self._known[name]
-        size, shape = parameter.size, (parameter.size,) if parameter.size else ()
-        try:
-            array = np.array(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} = {value!r} is not {f'{size} numbers' if size else 'a number'}") from error
-        if array.size != (size or 1):
-            raise ValueError(f"{name} has shape {array.shape}, not {shape}")
-        for i, (number, least, most) in enumerate(zip(array.ravel().tolist(), *bounds, strict=True)):
-            if not least <= number <= most or (parameter.whole and number != round(number)):
-                where = f"{name}{f'[{i}]' if size else ''} = {number:g}"
-                what = "must be a whole number in" if least <= number <= most else "lies outside"
-                raise ValueError(f"{where} {what} [{least:g}, {most:g}]")
-        array = array.reshape(shape)
-        return array.astype(np.int64) if parameter.whole else array
-
 
 def check_name(what: str, name: Any, known: Iterable[str]) -> None:
     """Raise a ValueError with the nearest name unless `name` is known."""
     names = list(known)
-    if name in names:
-        return
-    near = difflib.get_close_matches(str(name), names, 1, 0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown {what} {name!r}: {hint}There are {', '.join(names)}")
+    if name not in names:
+        raise ValueError(unknown_name(what, name, names))
 
 
 def check_at_least_one(**counts: Any) -> None:

@@ -1,6 +1,8 @@
 """Masked Hopper and LunarLander: the original environments, with groups; and the wrapper that states groups."""
 
 import importlib.util
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -205,3 +207,29 @@ def test_no_finding_of_our_own_checks_fails(name: str, lacks: set[str]) -> None:
     assert sorted(groups["policy"] + groups["privileged"]) == list(range(columns))
     assert len(env.get_wrapper_attr("action_names")) == env.action_space.shape[0]  # type: ignore[index]
     env.close()
+
+
+WITHOUT = """
+import sys
+sys.modules.update(mujoco=None, Box2D=None, numba=None)
+import gymnasium as gym, rlteach_envs
+from rlteach_envs.lidar import resolved
+extras = {"MaskedHopper": "mujoco", "MaskedLunarLander": "box2d", "Parkour": "box2d", "UEDWalker": "box2d"}
+ways = {
+    f"{name} needs {'MuJoCo' if extra == 'mujoco' else 'Box2D'}: pip install rlteach[{extra}]":
+    lambda name=name: gym.make(f"rlteach/{name}-v0")
+    for name, extra in extras.items()
+} | {"lidar='numba' needs numba: pip install rlteach[numba]": lambda: resolved("numba")}
+for says, make in ways.items():
+    try:
+        make()
+    except gym.error.DependencyNotInstalled as error:
+        assert str(error) == says, error
+    else:
+        raise AssertionError(says)
+assert resolved("auto") == "numpy"
+"""
+
+
+def test_without_an_extra_the_message_says_what_to_install() -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT], check=True)
