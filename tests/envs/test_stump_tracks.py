@@ -440,7 +440,7 @@ def test_saving_twice_saves_the_same_and_only_plain_values():
 def test_a_snapshot_of_another_body_is_refused():
     env, other = make(), make(body="short")
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="'classic_bipedal', not of '0' with 'short'"):
+    with pytest.raises(ValueError, match="'classic_bipedal', not of kind 'StumpTracks', env_version '0', body 'short'"):
         other.set_snapshot(env.get_snapshot())
 
 
