@@ -18,6 +18,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import KeepsArguments
+from rlteach_envs.task_reader import TaskReader
+
 Floats = NDArray[np.float64]
 Observations = NDArray[np.float32] | dict[str, NDArray[np.float32]]
 """One row per environment, under each key of a Dict observation space."""
@@ -26,6 +29,7 @@ OFFERS = (
     "skill_graph",
     "oracle_window",
     "demonstrate",
+    "is_feasible",
     "horizon",
     "picture",
     "observation_groups",
@@ -42,8 +46,9 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
     """A batch of numpy environments that never reset themselves.
 
     `reset(options={"reset_mask": (n,) bool, "task": element of batch_space(task_space, n)})` resets the masked rows
-    only and ignores the other rows of `task`; without a task each row draws one uniformly. A row that has finished and
-    not been reset stays as it is and earns 0.
+    only and ignores the other rows of `task`; without a task each row draws one uniformly. A task that is none is
+    refused with a ValueError before anything changes. A row that has finished and not been reset stays as it is and
+    earns 0.
 
     Args:
         num_envs: Number of rows.
@@ -82,7 +87,8 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._names = list(self.task_space.spaces) if isinstance(self.task_space, spaces.Dict) else []
-        self._low, self._high = _bounds(self.task_space)
+        self._reader = TaskReader(self.task_space, self.task_names, num_envs)
+        self._low, self._high = self._reader.low, self._reader.high
         self._generators = [np.random.default_rng() for _ in range(num_envs)]
         self._tasks: Floats = np.tile(self._low, (num_envs, 1))
         self._clock = np.zeros(num_envs, dtype=np.int64)
@@ -105,17 +111,14 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
     ) -> tuple[Any, dict[str, Any]]:
         """Start the masked rows (all, without a mask)."""
         options = options or {}
-        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, dtype=bool)), dtype=bool)
-        if mask.shape != (self.num_envs,):
-            raise ValueError(f"reset_mask has shape {mask.shape}, not ({self.num_envs},)")
-        rows = np.flatnonzero(mask)
+        rows = self._rows(options.get("reset_mask"), "reset_mask")
+        task = options.get("task")
+        tasks = None if task is None else self._read_tasks(task, rows)
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
         for row in rows if seeds is not None else ():
             if seeds[row] is not None:  # type: ignore[index]
                 self._generators[row] = np.random.default_rng(seeds[row])  # type: ignore[index]
-        self._tasks[rows] = (
-            self._uniform_tasks(rows) if "task" not in options else self._read_tasks(options["task"], rows)
-        )
+        self._tasks[rows] = self._uniform_tasks(rows) if tasks is None else tasks
         self._clock[rows] = 0
         self._playing[rows] = True
         self._begin(rows)
@@ -127,16 +130,17 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
             self._generators[row].random(out=draw)
         return np.clip(self._low + draws * (self._high - self._low), self._low, self._high)
 
+    def _rows(self, mask: Any, name: str = "mask") -> NDArray[np.int64]:
+        """Return the rows that a mask names; all, without one."""
+        if mask is None:
+            return np.arange(self.num_envs)
+        mask = np.asarray(mask, dtype=bool)
+        if mask.shape != (self.num_envs,):
+            raise ValueError(f"{name} has shape {mask.shape}, not ({self.num_envs},)")
+        return np.flatnonzero(mask)
+
     def _read_tasks(self, task: Any, rows: NDArray[np.int64]) -> Floats:
-        columns = [np.asarray(task[name], dtype=np.float64)[:, None] for name in self._names] if self._names else [task]
-        values = np.concatenate([np.asarray(column, dtype=np.float64) for column in columns], axis=1)[rows]
-        wrong = ~((values >= self._low) & (values <= self._high))
-        if wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            name = (self._names or self.task_names or [f"task[{i}]" for i in range(len(self._low))])[column]
-            bounds = f"[{self._low[column]:g}, {self._high[column]:g}]"
-            raise ValueError(f"{name} = {values[row, column]:g} of row {rows[row]} lies outside {bounds}")
-        return values
+        return self._reader.read(task, rows)
 
     def step(self, actions: Any) -> tuple[Any, Floats, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Step every row that has not finished."""
@@ -162,9 +166,14 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
 
         What a task decides in every step changes at once; what it decides at an episode's start stays as it is.
         """
-        rows = np.flatnonzero(np.ones(self.num_envs, dtype=bool) if mask is None else mask)
+        rows = self._rows(mask)
         self._tasks[rows] = self._read_tasks(task, rows)
         return self._observe(), {}
+
+    def set_elapsed(self, steps: Mapping[int, int]) -> None:
+        """Let as many steps of the horizon be used up as `steps` says, row by row."""
+        for row, count in steps.items():
+            self._clock[row] = count
 
     def get_snapshot(self) -> dict[str, Any]:
         """Return the whole state of the batch, generators included: arrays, and the generators as JSON."""
@@ -178,7 +187,7 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
         """Continue bit-exactly from a snapshot, in the masked rows only when a mask is given."""
         if snapshot.get("env_version") != self.env_version or len(snapshot["_clock"]) != self.num_envs:
             raise ValueError(f"this snapshot belongs to another version or batch size than {self.num_envs}")
-        rows = np.flatnonzero(np.ones(self.num_envs, dtype=bool) if mask is None else mask)
+        rows = self._rows(mask)
         for name in (*self.state_names, "_tasks", "_clock", "_playing"):
             getattr(self, name)[rows] = snapshot[name][rows]
         states = json.loads(snapshot["generators"])
@@ -196,7 +205,7 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
         return self._observe(), {}
 
 
-class SingleEnv(gym.Env[Any, Any]):
+class SingleEnv(KeepsArguments, gym.Env[Any, Any]):
     """The one-row view of a batch environment, as an ordinary Gymnasium environment.
 
     Args:
@@ -209,6 +218,7 @@ class SingleEnv(gym.Env[Any, Any]):
 
     def __init__(self, batch: BatchEnv, render_mode: str | None = None) -> None:
         self._batch = batch
+        batch._reader = TaskReader(batch.task_space, batch.task_names)  # of one task, without a row's dimension
         self.render_mode = render_mode
         self.observation_space = batch.single_observation_space
         self.action_space = batch.single_action_space
@@ -238,10 +248,9 @@ class SingleEnv(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
-        super().reset(seed=seed)
         task = (options or {}).get("task")
-        batched = None if task is None else {"task": _one_row(self.task_space, task)}
-        observations, _ = self._batch.reset(seed=None if seed is None else [seed], options=batched)
+        observations, _ = self._batch.reset(seed=None if seed is None else [seed], options={"task": task})
+        super().reset(seed=seed)
         return _first(observations), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -252,8 +261,12 @@ class SingleEnv(gym.Env[Any, Any]):
 
     def set_task(self, task: Any) -> tuple[Any, dict[str, Any]]:
         """Change the task in the middle of an episode; see `BatchEnv.set_task`."""
-        observations, infos = self._batch.set_task(_one_row(self.task_space, task))
+        observations, infos = self._batch.set_task(task)
         return _first(observations), infos
+
+    def set_elapsed(self, steps: int) -> None:
+        """Let `steps` steps of the horizon be used up."""
+        self._batch.set_elapsed({0: steps})
 
     def render(self) -> Any:
         """Return a picture (height, width, 3), where the environment draws one."""
@@ -273,17 +286,3 @@ def _first(observations: Any) -> Any:
     if isinstance(observations, dict):
         return {key: values[0] for key, values in observations.items()}
     return observations[0]
-
-
-def _bounds(space: spaces.Space[Any]) -> tuple[Floats, Floats]:
-    boxes = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
-    assert all(isinstance(box, spaces.Box) for box in boxes)
-    low = np.concatenate([np.atleast_1d(box.low) for box in boxes])  # type: ignore[attr-defined]
-    high = np.concatenate([np.atleast_1d(box.high) for box in boxes])  # type: ignore[attr-defined]
-    return low.astype(np.float64), high.astype(np.float64)
-
-
-def _one_row(space: spaces.Space[Any], task: Any) -> Any:
-    if isinstance(space, spaces.Dict):
-        return {name: np.asarray(task[name], dtype=np.float64)[None] for name in space.spaces}
-    return np.asarray(task, dtype=np.float64)[None]

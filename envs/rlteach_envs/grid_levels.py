@@ -21,6 +21,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.task_reader import TaskReader
+
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
@@ -88,33 +90,8 @@ def maze_space(inner: int, max_density: int = MAX_DENSITY) -> spaces.Dict:
     )
 
 
-def highest(space: spaces.Dict) -> Ints:
-    """Return the largest value of each number of a task (d,), in the order of the space; the smallest is 0."""
-    return np.concatenate([np.ravel(part.nvec if key == "cells" else part.n) for key, part in space.items()]) - 1  # type: ignore[attr-defined]
-
-
-def read_vectors(space: spaces.Dict, tasks: Mapping[str, Any], rows: NDArray[np.int64]) -> Ints:
-    """Return the given rows of a batch of tasks as vectors (len(rows), d).
-
-    Raises:
-        ValueError: For the first number that lies outside the space.
-    """
-    parts = [np.asarray(tasks[key], dtype=np.float64) for key in space.spaces]
-    values = np.concatenate([part.reshape(len(part), -1)[rows] for part in parts], axis=1)
-    high = highest(space)
-    if values.shape[1:] != high.shape:
-        raise ValueError(f"a task needs {len(high)} numbers, not {values.shape[1]}: {space}")
-    wrong = ~((values >= 0) & (values <= high) & (values == np.floor(values)))
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        names = ["agent", *(f"cells[{i}]" for i in range(len(high) - 4)), "density", "direction", "goal"]
-        found = f"{names[column]} = {values[row, column]:g} of row {rows[row]}"
-        raise ValueError(f"{found} lies outside [0, {high[column]}], or is no whole number")
-    return values.astype(np.int64)
-
-
-def draw_vector(high: Ints, rng: np.random.Generator) -> Ints:
-    """Draw a task uniformly."""
+def draw_vector(high: NDArray[np.float64], rng: np.random.Generator) -> Ints:
+    """Draw a task uniformly, from the largest value of each of its numbers (d,); the smallest is 0."""
     return np.asarray(rng.random(len(high)) * (high + 1), dtype=np.int64)
 
 
@@ -338,8 +315,25 @@ def comb(inner: int, depth: int) -> Level:
     return Level(walls, middle * inner, max(middle - depth, 0) * inner + 2 * ((inner - 1) // 2 - 1))
 
 
+PERFECT_MAZES = {
+    f"PerfectMaze{name}": {"size": size, "horizon": 2 * size * size}
+    for name, size in (("S", 11), ("M", 21), ("L", 51), ("XL", 101))
+}
+"""Arguments of an environment in which `named_mazes["PerfectMaze"]` has the size that its name says.
+
+    maze = gymnasium.make("rlteach_envs:rlteach/GridMaze-v0", **PERFECT_MAZES["PerfectMazeXL"]).unwrapped
+    maze.reset(options={"task": maze.named_mazes["PerfectMaze"]})      # maze.test_sets["perfect"] holds 20 more
+
+What a student sees (`policy`) has the same columns in all of them, so whoever learned on 13 x 13 cells can be judged
+there. Sizes with the border and horizons of Parker-Holder et al. (2022), who judge on L and XL.
+"""
+
+
 def named_levels(inner: int) -> dict[str, Level]:
-    """Return the mazes that learners are judged on, by name; there is a way in all of them."""
+    """Return the mazes that learners are judged on, by name; there is a way in all of them.
+
+    Each is made for `inner` x `inner` cells: see `PERFECT_MAZES` for the sizes in which perfect mazes are usual.
+    """
 
     def drawn(seed: int, make: Callable[..., Level], **kwargs: Any) -> Level:
         level = make(inner, rng=np.random.default_rng([seed, inner]), **kwargs)
@@ -368,7 +362,13 @@ def named_levels(inner: int) -> dict[str, Level]:
 class MazeTasks:
     """What an environment of mazes knows of its tasks. It has to call `_offer_mazes`."""
 
-    task_units: ClassVar[dict[str, str]] = {"density": "10 blocks"}
+    task_units: ClassVar[dict[str, str]] = {
+        "agent": "1",
+        "cells": "1",
+        "density": "10 blocks",
+        "direction": "quarter turns",
+        "goal": "1",
+    }
     inner: int
     """Cells per side, without the border."""
     max_density: int
@@ -381,16 +381,15 @@ class MazeTasks:
             )
         self.inner, self.max_density = size - 2, max_density
         self.task_space = maze_space(self.inner, max_density)
+        self._one_maze = TaskReader(self.task_space)
 
     def level_of(self, task: Mapping[str, Any]) -> Level:
         """Return the maze that a task stands for.
 
         Raises:
-            ValueError: When the task lies outside the task space.
+            ValueError: When it is none of the task space, with everything that is wrong.
         """
-        batch = {key: np.asarray(task[key])[None] for key in self.task_space.spaces}
-        vectors = read_vectors(self.task_space, batch, np.zeros(1, dtype=np.int64))
-        walls, agents, goals, directions = decode(vectors, self.inner)
+        walls, agents, goals, directions = decode(self._one_maze.read(task).astype(np.int64), self.inner)
         return Level(walls[0], int(agents[0]), int(goals[0]), int(directions[0]))
 
     def task_of(self, level: Level) -> dict[str, Any]:
@@ -475,7 +474,7 @@ class MazeTasks:
 
     def draw_task(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw a task uniformly."""
-        vector = draw_vector(highest(self.task_space), rng)
+        vector = draw_vector(self._one_maze.high, rng)
         parts = vector[0], vector[1:-3].reshape(self.inner, self.inner), *vector[-3:]
         return dict(zip(self.task_space.spaces, parts, strict=True))
 

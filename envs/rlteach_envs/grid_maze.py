@@ -23,9 +23,7 @@ from rlteach_envs.grid_levels import (
     MazeTasks,
     decode,
     draw_vector,
-    highest,
     path_lengths,
-    read_vectors,
 )
 
 UNSEEN, FLOOR, WALL, GOAL = 0, 1, 2, 8
@@ -152,7 +150,7 @@ class GridMazeBatch(MazeTasks, BatchEnv):  # type: ignore[misc,override]
 
     Args:
         num_envs: Number of rows.
-        size: Cells per side with the border; odd.
+        size: Cells per side with the border; odd. See `grid_levels.PERFECT_MAZES` for usual ones.
         view: Cells per side of the view; odd.
         see_through_walls: Whether the agent sees what is behind walls.
         max_density: Largest density of a task, in units of about ten blocks on 13 x 13 cells.
@@ -183,10 +181,7 @@ class GridMazeBatch(MazeTasks, BatchEnv):  # type: ignore[misc,override]
         self.single_action_space = spaces.Discrete(3)
         self.observation_names = observation_names(self.inner, view, see_through_walls)  # type: ignore[misc]
         self.observation_units = {key: ("1",) * len(n) for key, n in self.observation_names.items()}  # type: ignore[misc]
-        mazes, self._highest = self.task_space, highest(self.task_space)
-        self.task_space = spaces.Box(0.0, self._highest.astype(np.float64), dtype=np.float64)  # type: ignore[assignment]
-        super().__init__(num_envs, horizon)  # which keeps tasks as vectors
-        self.task_space = mazes
+        super().__init__(num_envs, horizon)
         # So many walls around the maze that a view never leaves the grid.
         self._margin = view - 1
         self._width = self.inner + 2 * self._margin
@@ -216,16 +211,14 @@ class GridMazeBatch(MazeTasks, BatchEnv):  # type: ignore[misc,override]
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start the masked rows (all, without a mask), and tell of each level what `level_info` names."""
         observations, _ = super().reset(seed=seed, options=options)
-        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)), dtype=bool)
+        mask = np.zeros(self.num_envs, dtype=bool)
+        mask[self._rows((options or {}).get("reset_mask"))] = True
         told = level_info(self._paths.copy(), self._blocks.copy())
         return observations, told | {f"_{key}": mask for key in told}
 
     def _uniform_tasks(self, rows: NDArray[np.int64]) -> Floats:
-        draws = [draw_vector(self._highest, self._generators[row]) for row in rows]
-        return np.array(draws, dtype=np.float64).reshape(-1, len(self._highest))
-
-    def _read_tasks(self, task: Any, rows: NDArray[np.int64]) -> Floats:
-        return read_vectors(self.task_space, task, rows).astype(np.float64)
+        draws = [draw_vector(self._high, self._generators[row]) for row in rows]
+        return np.array(draws, dtype=np.float64).reshape(-1, len(self._high))
 
     def _begin(self, rows: NDArray[np.int64]) -> None:
         walls, agents, goals, directions = decode(self._tasks[rows].astype(np.int64), self.inner)
@@ -235,7 +228,7 @@ class GridMazeBatch(MazeTasks, BatchEnv):  # type: ignore[misc,override]
 
     def set_task(self, task: Any, mask: NDArray[np.bool_] | None = None) -> tuple[Any, dict[str, Any]]:
         """Change walls and goals of the masked rows (all, without a mask); agents stay, walls under them give way."""
-        rows = np.flatnonzero(np.ones(self.num_envs, dtype=bool) if mask is None else mask)
+        rows = self._rows(mask)
         self._tasks[rows] = self._read_tasks(task, rows)
         walls, _, goals, _ = decode(self._tasks[rows].astype(np.int64), self.inner)
         y, x = np.divmod(self._places[rows], self._width)

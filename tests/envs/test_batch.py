@@ -196,7 +196,7 @@ def test_a_task_outside_names_the_parameter_and_the_row_and_changes_nothing(name
 
 
 @pair_named
-def test_a_single_environment_refuses_the_same_tasks(name: str) -> None:
+def test_a_single_environment_refuses_a_task_outside_and_speaks_of_no_row(name: str) -> None:
     env = PAIRS[name].one()
     space = TaskSpace.of(env.task_space, env)
     task: Any = space.from_unit(np.full(space.dimension, 0.5))
@@ -204,7 +204,7 @@ def test_a_single_environment_refuses_the_same_tasks(name: str) -> None:
         task = {**task, space.names[0]: np.array(np.nan)}
     else:
         task[0] = np.nan
-    with pytest.raises(ValueError, match="nan of row 0 lies outside"):
+    with pytest.raises(ValueError, match=rf"^{re.escape(space.names[0])} = nan lies outside \["):
         env.reset(options={"task": task})
 
 
@@ -389,8 +389,9 @@ def test_actions_beyond_the_bounds_count_as_the_bound(name: str) -> None:
         (lambda: GoalMazeBatch(1, box_scale=float("nan")), "box_scale = nan"),
         (
             lambda: GoalMazeBatch(2).reset(options={"reset_mask": np.ones(3, dtype=bool)}),
-            r"reset_mask has shape \(3,\)",
+            r"^reset_mask has shape \(3,\)",
         ),
+        (lambda: GoalMazeBatch(2).set_task(np.zeros((2, 2)), np.ones(3, dtype=bool)), r"^mask has shape \(3,\)"),
         (lambda: ToyCubesBatch(1, cubes=1), "cubes = 1 >= 2"),
         (lambda: ToyCubesBatch(1, dead=1.0), r"dead = 1.0 in \[0, 1\)"),
         (lambda: ToyCubesBatch(1, dimensions=1, rotation=30), "two dimensions"),
@@ -403,8 +404,9 @@ def test_wrong_arguments_are_named(make: Callable[[], Any], says: str) -> None:
 
 def test_a_single_environment_offers_what_its_batch_offers_and_nothing_else() -> None:
     assert hasattr(ToyCubes(), "skill_graph") and not hasattr(GoalMaze(), "skill_graph")
-    assert hasattr(GoalMaze(), "picture") and not hasattr(ToyCubes(), "picture")
+    assert hasattr(GoalMaze(), "demonstrate") and not hasattr(ToyCubes(), "demonstrate")
     assert not hasattr(GoalMaze(), "observation_groups")
+    assert GoalMaze().is_feasible([1.5, 1.5]) and not GoalMaze().is_feasible([0.5, 0.5])
     with pytest.raises(AttributeError, match="'GoalMaze' object has no attribute 'set_goal'"):
         _ = GoalMaze().set_goal
     assert gym.make("rlteach/GoalMaze-v0").has_wrapper_attr("oracle_window")

@@ -14,6 +14,7 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rlteach_envs.grid_levels import (
+    PERFECT_MAZES,
     Level,
     distances,
     edited,
@@ -174,13 +175,16 @@ def test_max_density_keeps_uniform_tasks_easy() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"agent": 169}, r"^agent = 169 of row 0 lies outside \[0, 168\]"),
-        ({"goal": -1}, r"^goal = -1 of row 0"),
-        ({"direction": 4}, r"^direction = 4 of row 0"),
-        ({"density": 0.5}, r"^density = 0.5 of row 0 .* no whole number"),
-        ({"density": np.nan}, r"^density = nan of row 0"),
-        ({"cells": np.full((13, 13), 17)}, r"^cells\[0\] = 17 of row 0"),
-        ({"cells": np.zeros((12, 13))}, r"173 numbers, not 160"),
+        ({"agent": 169}, r"^agent = 169 lies outside \[0, 168\]$"),
+        ({"goal": -1}, r"^goal = -1 lies outside"),
+        ({"direction": 4}, r"^direction = 4 lies outside \[0, 3\]$"),
+        ({"density": 0.5}, r"^density = 0.5 must be a whole number in \[0, 6\]$"),
+        ({"density": np.nan}, r"^density = nan lies outside"),
+        ({"cells": np.full((13, 13), 17)}, r"^cells\[0,0\] = 17 lies outside \[0, 16\] \(and 168 more of cells\)$"),
+        (
+            {"cells": np.zeros((12, 13))},
+            r"^cells has shape \(12, 13\), not \(13, 13\): 169 whole numbers in \[0, 16\]$",
+        ),
     ],
 )
 def test_a_task_outside_is_refused_by_name(change: dict[str, Any], says: str) -> None:
@@ -305,6 +309,22 @@ def test_a_perfect_maze_is_a_tree_and_loops_add_edges(seed: int) -> None:
     assert connected_components(floor_graph(level.walls), directed=False)[0] == level.walls.sum() + 1
     braided = perfect_maze(13, np.random.default_rng(seed), loops=0.25).walls
     assert (~braided).sum() == 97 + 9 and not (braided & ~level.walls).any()
+
+
+@pytest.mark.parametrize(("name", "cells"), [("S", 9), ("M", 19), ("L", 49), ("XL", 99)])
+def test_perfect_mazes_come_in_four_sizes_and_whoever_knows_the_way_has_time_for_it(name: str, cells: int) -> None:
+    env = GridMaze(**PERFECT_MAZES[f"PerfectMaze{name}"])
+    level = env.level_of(task := env.named_mazes["PerfectMaze"])
+    assert level.walls.shape == (cells, cells) and (level.agent, level.goal) == (0, cells * cells - 1)
+    assert floor_graph(level.walls).nnz == (~level.walls).sum() - 1, "as many edges as a tree has"
+    observation, info = env.reset(options={"task": task})
+    assert info["shortest_path"] == moves_by_graph(level)
+    assert observation["policy"].shape == MAZE.observation_space["policy"].shape, "a student fits every size"
+    steps, over = 0, False
+    while not over:
+        observation, _, terminated, truncated, info = env.step(env.demonstrate(observation))
+        steps, over = steps + 1, terminated or truncated
+    assert info["is_success"] and steps <= 3 * moves_by_graph(level) < env.horizon
 
 
 def test_a_spiral_is_one_corridor_and_rings_need_a_way_around_each() -> None:
