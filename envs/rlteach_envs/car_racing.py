@@ -189,9 +189,10 @@ class CarRacing(KeepsArguments, gym.Env[Any, NDArray[np.float32]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode with `options["task"]`, or with a task drawn uniformly."""
-        super().reset(seed=seed)
         given = (options or {}).get("task")
-        self._task = self._draw_task(self.np_random) if given is None else self._read_task(given)
+        task = None if given is None else self._read_task(given)  # a bad one is refused before anything changes
+        super().reset(seed=seed)
+        self._task = self._draw_task(self.np_random) if task is None else task
         self.track = make_track(self._task.reshape(POINTS, 2))
         self._state = self._physics.at_start(self.track.nodes)
         self._visited = np.zeros(len(self.track.nodes), dtype=np.bool_)

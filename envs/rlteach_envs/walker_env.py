@@ -120,9 +120,10 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode in a new world, with `options["task"]` or a task drawn uniformly."""
-        super().reset(seed=seed)
         given = (options or {}).get("task")
-        self._task = self._tasks.draw(self.np_random) if given is None else self._tasks.read(given)
+        task = None if given is None else self._tasks.read(given)  # a bad one is refused before anything changes
+        super().reset(seed=seed)
+        self._task = self._tasks.draw(self.np_random) if task is None else task
         self._terrain = self._make_terrain(self._tasks.numbers(self._task), self.np_random)
         self._push = 2.0 * PUSH * self.np_random.random() - PUSH  # as `uniform` draws it, in half the time
         self._clock, self._return = 0, 0.0

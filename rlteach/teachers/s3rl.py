@@ -44,11 +44,11 @@ class S3RL(SnapshotTeacher):
     code uses k = 6 (PPO, TD3) or 4 (SAC), 100 steps, and a switch after 100k of 1M steps; the switches `classify` and
     `truncate` are its ablations.
 
-    Deviations: steps are counted at the ends of episodes; `until` is smaller by default, for runs of 100k steps. Experts
-    that collect act deterministically (the code samples from those of SAC and PPO), and a snapshot's value is the least
-    of an off-policy expert's critics (the code takes the first). The environment's own limit holds as well (the code
-    puts it `truncate` steps beyond the snapshot), and nothing that was learned from snapshots is dropped when the
-    ordinary resets begin.
+    Deviations: steps are counted at the ends of episodes; `until` is smaller by default, for runs of 100k steps. An
+    expert that collects acts deterministically (the code samples from those of SAC and PPO), and a snapshot's value is
+    the least of an off-policy expert's critics (the code takes the first). The environment's own limit holds as well
+    (the code puts it `truncate` steps beyond the snapshot), and nothing that was learned from snapshots is dropped when
+    the ordinary resets begin.
 
     Args:
         store: Snapshots with their records; with `classify`, each with the critic's value.

@@ -26,7 +26,15 @@ NUMPY: dict[str, Any] = {f"rlteach/{name}-v0": {"lidar": "numpy"} for name in WA
 }
 """Arguments for environments that need not compile anything here."""
 BATCH_IDS = [env_id for env_id, offers in rlteach_envs.OFFERS.items() if "batch form" in offers]
-SEED_AFTER_TASK = [*BATCH_IDS, "rlteach/MaskedLunarLander-v0", "rlteach/MiniGridMaze-v0"]
+SEED_AFTER_TASK = [
+    *BATCH_IDS,
+    "rlteach/CarRacingFeatures-v0",
+    "rlteach/MaskedLunarLander-v0",
+    "rlteach/MiniGridMaze-v0",
+    "rlteach/Parkour-v0",
+    "rlteach/StumpTracksFast-v0",
+    "rlteach/UEDWalker-v0",
+]
 ROWS = 3
 
 Bad = dict[str, tuple[Any, str]]
