@@ -77,7 +77,7 @@ class Frontier(TaskTeacher):
         window: int = 500,
         refit_every: int = 100,
         warm_up: int = 200,
-        uniform_share: float = 0.1,
+        uniform_share: float = 0.05,
         candidates: int = 2048,
         trees: int = 8,
         min_leaf: int = 5,
@@ -85,6 +85,8 @@ class Frontier(TaskTeacher):
         seed: int = 0,
         return_range: tuple[float, float] | None = None,
     ) -> None:
+        import sklearn.tree  # noqa: F401 - takes half a second, in which the first fit would keep a learner waiting
+
         super().__init__(task_space, seed=seed, return_range=return_range)
         require(
             self,
