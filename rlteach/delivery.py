@@ -31,7 +31,8 @@ from rlteach import environments
 from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
 from rlteach.lesson import Lesson, Outcome, Start
 from rlteach.protocols import State, Teacher
-from rlteach.snapshots.base import set_elapsed
+from rlteach.snapshots.base import layers_of, own_elapsed, set_elapsed
+from rlteach.snapshots.store import SnapshotStore
 from rlteach.sync_vec_env import SyncVecEnv
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.history import History
@@ -131,6 +132,10 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
             observation, info = self.env.get_wrapper_attr("set_task")(task)
         if start.elapsed is not None:
             set_elapsed(self.env, start.elapsed)
+        else:
+            for layer in _layers(self.env):
+                if "_elapsed_steps" in vars(layer):  # replayed steps are no steps of this episode
+                    layer._elapsed_steps = 0  # type: ignore[attr-defined]
         if replayed := environments.capability(self.env, "replayed_steps", 0) - replayed:
             info = {**info, ROLLED_IN: replayed}
         return observation, info
@@ -160,7 +165,9 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
         """Return what the environment is called and its fingerprint; see `rlteach.snapshots.restorable`."""
         from rlteach.snapshots.restorable import fingerprint
 
-        return str(self.env), fingerprint(self.env)
+        # Wrappers around the layer that restores may change observations as they like.
+        restoring = next((layer for layer in layers_of(self.env) if hasattr(type(layer), "get_snapshot")), self.env)
+        return str(restoring), fingerprint(restoring)
 
     def get_episode_state(self) -> State:
         """Return the environment's snapshot with the counters of the wrappers around it."""
@@ -169,13 +176,20 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
             for layer in _layers(self.env)
         ]
         snapshot = dict(self.env.get_wrapper_attr("get_snapshot")())
-        return {"snapshot": snapshot, "counters": counters, "steps_left": self._steps_left}
+        return {
+            "snapshot": snapshot,
+            "counters": counters,
+            "steps_left": self._steps_left,
+            "own_elapsed": own_elapsed(self.env),
+        }
 
     def set_episode_state(self, state: State) -> None:
         """Continue from `get_episode_state`, in this process or another."""
         self.env.reset()
         self.env.get_wrapper_attr("set_snapshot")(state["snapshot"])
         self._steps_left = state["steps_left"]
+        if state.get("own_elapsed") is not None:  # a replayed episode has counted every step since its reset
+            set_elapsed(self.env, state["own_elapsed"])
         for layer, counters in zip(_layers(self.env), state["counters"], strict=True):
             for name, value in counters.items():
                 setattr(layer, name, value)
@@ -390,15 +404,17 @@ class BatchVecEnv(VecEnv):
         self.batch_env.close()
 
     def identity(self) -> tuple[str, str] | None:
-        """Return what the single form is called and its fingerprint; None where nobody says how it was made."""
+        """Return what the single form is called and its fingerprint; None where nobody says how it is made."""
         spec = self.batch_env.spec
-        if spec is None:
+        if spec is None or spec.entry_point is None:
             return None
         from rlteach.snapshots.restorable import fingerprint, restorable
 
         kwargs = {name: value for name, value in spec.kwargs.items() if name not in VECTOR_KWARGS}
         single = restorable(environments.build(spec.id, **kwargs))
-        return str(single), fingerprint(single)
+        identity = str(single), fingerprint(single)
+        single.close()
+        return identity
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of the batch environment, once per index."""
@@ -865,7 +881,8 @@ def attach(
         spec = base.get_attr("spec", [0])[0]
         success_threshold = getattr(spec, "reward_threshold", None)
     taught = LessonVecEnv(base, teacher, _starter_for(base), gamma=gamma, success_threshold=success_threshold)
-    taught.tells_success = any(np.isfinite(record.success) for store in stores for record in store.records)
+    if success_threshold is None:  # else that decides, until the environment tells
+        taught.tells_success = any(np.isfinite(record.success) for store in stores for record in store.records)
     return taught
 
 
@@ -934,16 +951,16 @@ def _check_capabilities(venv: VecEnv, teacher: Teacher) -> None:
             raise InvalidValue(f"the teacher was made for {ours!r}, but {where} has the task space {theirs}")
 
 
-def _stores(teacher: Any) -> Iterator[Any]:
+def _stores(teacher: Any) -> Iterator[SnapshotStore]:
     """Yield the snapshot stores of a teacher and of those that it joins."""
-    if hasattr(teacher, "store"):
+    if isinstance(getattr(teacher, "store", None), SnapshotStore):
         yield teacher.store
     for inner in (getattr(teacher, "teacher", None), *getattr(teacher, "teachers", ())):
         if inner is not None:
             yield from _stores(inner)
 
 
-def _check_stores(venv: VecEnv, stores: Sequence[Any]) -> None:
+def _check_stores(venv: VecEnv, stores: Sequence[SnapshotStore]) -> None:
     """Refuse snapshots that were taken in another environment than those of `venv`."""
     if not stores:
         return

@@ -10,7 +10,7 @@ Box. Without it every key of a Dict space is a group, and a flat Box is the one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from rlteach.environments import capability
 from rlteach.errors import InvalidValue, UserError, did_you_mean
 
 ROLES: dict[str, tuple[str, ...]] = {"student": ("policy",), "expert": ("policy", "privileged")}
@@ -118,12 +119,18 @@ def groups_of(venv: VecEnv) -> dict[str, tuple[Source, ...]]:
 
 def hidden_groups(student: View, expert: View) -> list[str]:
     """Return a sentence for each way in which the two views fail to hide anything."""
-    if set(expert.sources) <= set(student.sources):
+    if set(_atoms(expert)) <= set(_atoms(student)):
         return [
             f"nothing is hidden: the expert sees {', '.join(expert.groups)} and the student "
             f"{', '.join(student.groups)}, so this is plain imitation"
         ]
     return []
+
+
+def _atoms(view: View) -> Iterator[int | str]:
+    """Yield the columns, or the keys, that a view shows."""
+    for source in view.sources:
+        yield from source if isinstance(source, tuple) else (source,)
 
 
 class ViewVecEnv(VecEnvWrapper):
@@ -175,7 +182,20 @@ class HideCoordinates(gym.Wrapper[Any, Any, Any, Any]):
         seen = tuple(column for column in range(shape[0]) if column not in set(hidden))
         if not seen:
             raise InvalidValue(f"hidden = {list(hidden)} leaves the student nothing to see")
-        self.observation_groups = {"policy": seen, "privileged": tuple(sorted(set(hidden)))}
+        groups = {"policy": seen, "privileged": tuple(sorted(set(hidden)))}
+        inner: Mapping[str, Sequence[int]] = capability(env, "observation_groups", {"policy": range(shape[0])})
+        for name in ("observation_names", "observation_units"):
+            if stated := capability(env, name):
+                by_column = _by_column(inner, stated)
+                setattr(self, name, {group: tuple(by_column[c] for c in columns) for group, columns in groups.items()})
+        self.observation_groups = groups
+
+
+def _by_column(groups: Mapping[str, Sequence[int]], stated: Mapping[str, Sequence[str]]) -> dict[int, str]:
+    """Return what is stated of each column, group by group."""
+    return {
+        column: text for group, columns in groups.items() for column, text in zip(columns, stated[group], strict=True)
+    }
 
 
 def _groups_named(sight: str | Sequence[str], offered: Mapping[str, Any]) -> tuple[str, ...]:

@@ -139,3 +139,28 @@ def test_differences_between_two_views_are_told():
     assert ours.faults_against(ours.describe()) == []
     faults = ours.faults_against(theirs.describe())
     assert any(fault.startswith("groups: it saw ['joints', 'truth']") for fault in faults)
+
+
+class Overlapping(gym.Env):
+    observation_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+    action_space = spaces.Discrete(2)
+    observation_groups = {"policy": (0, 1, 2), "privileged": (2,)}  # noqa: RUF012
+
+
+def test_an_expert_who_sees_columns_that_the_student_sees_too_hides_nothing():
+    overlapping, hiding = DummyVecEnv([Overlapping]), DummyVecEnv([lambda: hide([2])])
+    assert len(hidden_groups(View.of(overlapping, "student"), View.of(overlapping, "expert"))) == 1
+    assert hidden_groups(View.of(hiding, "student"), View.of(hiding, "expert")) == []
+
+
+def test_hiding_columns_keeps_the_names_and_units_of_every_column():
+    pytest.importorskip("Box2D")
+    inner = gym.make("rlteach_envs:rlteach/CarRacingFeatures-v0").unwrapped
+    groups, names, units = inner.observation_groups, inner.observation_names, inner.observation_units
+    whole = {c: (n, u) for g in groups for c, n, u in zip(groups[g], names[g], units[g], strict=True)}
+    venv = DummyVecEnv(
+        [lambda: rlteach.HideCoordinates(gym.make("rlteach_envs:rlteach/CarRacingFeatures-v0"), [1, 30])]
+    )
+    for role, columns in (("student", sorted(set(whole) - {1, 30})), ("privileged", [1, 30])):
+        view = View.of(venv, role)
+        assert list(zip(view.names, view.units, strict=True)) == [whole[c] for c in columns]

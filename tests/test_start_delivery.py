@@ -412,3 +412,58 @@ def test_what_the_limit_cuts_off_is_no_success_where_the_snapshots_tell_success(
     for _ in range(60):
         venv.step(np.zeros((2, 2), dtype=np.float32))
     assert (teacher.at == at).all() and venv.tells_success
+
+
+def test_a_resumed_episode_has_the_time_left_that_it_had():
+    pytest.importorskip("minigrid")
+    minigrid = rlteach.LessonEnv(ActionReplay(gym.make("MiniGrid-Empty-8x8-v0")))
+    minigrid.arm_lessons(0)
+    minigrid.reset(seed=0)
+    minigrid.begin_lesson({0: (None, None, None)})
+    for _ in range(5):
+        minigrid.step(0)
+    snapshot = minigrid.get_wrapper_attr("get_snapshot")()
+    minigrid.reset()
+    minigrid.begin_lesson({0: (None, Start(snapshot, elapsed=0), None)})
+    minigrid.step(0)
+    assert minigrid.unwrapped.step_count == 1
+    state = minigrid.get_episode_state()
+    minigrid.step(0)
+    minigrid.set_episode_state(state)
+    assert minigrid.unwrapped.step_count == 1
+
+
+def test_the_limits_of_wrappers_start_anew_after_a_replay_too():
+    env = rlteach.LessonEnv(ActionReplay(gym.make("Pendulum-v1")))
+    env.reset(seed=0)
+    for _ in range(7):
+        env.step(np.zeros(1, dtype=np.float32))
+    snapshot = env.get_wrapper_attr("get_snapshot")()
+    teacher = Starts([Start(snapshot)])
+    venv = rlteach.attach(DummyVecEnv([lambda: rlteach.LessonEnv(ActionReplay(gym.make("Pendulum-v1")))]), teacher)
+    venv.reset()
+    while not teacher.outcomes:
+        venv.step(np.zeros((1, 1), dtype=np.float32))
+    assert teacher.outcomes[0].length == 200
+
+
+def test_a_threshold_decides_on_success_although_the_snapshots_tell_it():
+    store = SnapshotStore()
+    env = restorable(gym.make("CartPole-v1"))
+    env.reset(seed=0)
+    store.claim(env)
+    store.add(env.get_wrapper_attr("get_snapshot")(), episode=0, step=0, remaining=20, ret=20.0, success=1.0)
+    teacher = UniformStarts(store, seed=0)
+    venv = rlteach.attach(rlteach.make_vec_env("CartPole-v1", 2, restorable=True), teacher, success_threshold=5.0)
+    heard = []
+    teacher.observe = heard.extend
+    venv.reset()
+    while len(heard) < 4:
+        venv.step(np.zeros(2, dtype=np.int64))
+    assert all(outcome.success == 1.0 for outcome in heard if outcome.ret >= 5.0) and heard
+
+
+def test_a_store_of_another_kind_is_none_of_ours():
+    teacher = Starts([None])
+    teacher.store = {}
+    taught(teacher).reset()

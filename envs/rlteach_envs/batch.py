@@ -139,6 +139,10 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
             raise ValueError(f"{name} has shape {mask.shape}, not ({self.num_envs},)")
         return np.flatnonzero(mask)
 
+    def _read_one(self, task: Any) -> Floats:
+        """Return the numbers (d,) of one task, whatever the number of rows."""
+        return TaskReader(self.task_space, self.task_names).read(task)[0]
+
     def _read_tasks(self, task: Any, rows: NDArray[np.int64]) -> Floats:
         return self._reader.read(task, rows)
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from rlteach_envs.arguments import KeepsArguments
 from rlteach_envs.car_track import FIELD, POINTS, SPREAD, TEST_SEEDS, Track, evened, make_track, zigzag
+from rlteach_envs.task_reader import TaskReader
 
 Floats = NDArray[np.float64]
 Observation = NDArray[Any] | dict[str, NDArray[Any]]
@@ -171,18 +172,6 @@ class CarRacing(KeepsArguments, gym.Env[Any, NDArray[np.float32]]):
     def _draw_task(rng: np.random.Generator) -> Floats:
         return rng.uniform(-SPREAD, SPREAD, 2 * POINTS)
 
-    def _read_task(self, task: Any) -> Floats:
-        try:
-            values = np.array(task, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"a task is {2 * POINTS} numbers x0, y0, x1, ..., not {task!r}") from error
-        if values.shape != (2 * POINTS,):
-            raise ValueError(f"a task is {2 * POINTS} numbers x0, y0, x1, ...: its shape is not {values.shape}")
-        for name, value in zip(self.task_names, values.tolist(), strict=True):
-            if not -SPREAD <= value <= SPREAD:
-                raise ValueError(f"{name} = {value:g} lies outside [{-SPREAD:g}, {SPREAD:g}] m")
-        return values
-
     # -- episodes --------------------------------------------------------------------------------------------------
 
     def reset(
@@ -190,7 +179,8 @@ class CarRacing(KeepsArguments, gym.Env[Any, NDArray[np.float32]]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode with `options["task"]`, or with a task drawn uniformly."""
         given = (options or {}).get("task")
-        task = None if given is None else self._read_task(given)  # a bad one is refused before anything changes
+        reader = TaskReader(self.task_space, self.task_names)
+        task = None if given is None else reader.read(given)[0]  # a bad one is refused before anything changes
         super().reset(seed=seed)
         self._task = self._draw_task(self.np_random) if task is None else task
         self.track = make_track(self._task.reshape(POINTS, 2))

@@ -186,7 +186,7 @@ def _fault(part: Part, label: str, value: Any, column: int, where: str) -> str:
     if not _is_number(value):
         return f"{label} = {_short(value)}{where} is not a {kind} in {bounds}"
     inside = part.low[column] <= value <= part.high[column]
-    return f"{label} = {value:g}{where} {'must be a whole number in' if inside else 'lies outside'} {bounds}"
+    return f"{label} = {float(value):g}{where} {'must be a whole number in' if inside else 'lies outside'} {bounds}"
 
 
 def _as_floats(array: NDArray[Any]) -> Floats:

@@ -263,7 +263,7 @@ class ToyCubesBatch(BatchEnv):
 
     def is_feasible(self, task: Any) -> bool:
         """Tell whether a task lies in a cube that can be learned, or where everything succeeds."""
-        seen = np.asarray(task, dtype=np.float32)[None]
+        seen = self._read_one(task).astype(np.float32)[None]
         return bool(self.skill_graph.skill_of(seen)[0] >= 0 or self.skill_graph.is_trivial(seen)[0])
 
     def _begin(self, rows: NDArray[np.int64]) -> None:

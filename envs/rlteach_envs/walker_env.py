@@ -238,7 +238,7 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
             ValueError: When it was made by another environment, another version or for another body.
         """
         own = {"kind": type(self).__name__, "env_version": self.env_version, "body": self.body}
-        theirs = {name: snapshot.get(name) for name in own}
+        theirs = {name: snapshot.get(name) for name in own} | {"kind": snapshot.get("kind", own["kind"])}  # once unsaid
         if theirs != own:
             told = (", ".join(f"{name} {value!r}" for name, value in marks.items()) for marks in (theirs, own))
             raise ValueError("this snapshot is of {}, not of {}".format(*told))

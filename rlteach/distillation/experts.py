@@ -13,6 +13,7 @@ trained on other groups, or on the same in another order, is refused.
 from __future__ import annotations
 
 import json
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -253,6 +254,11 @@ def _from_zip(path: Path, venv: VecEnv, view: View, trust: bool, normalizer: str
             f"{path} was trained on observations of shape {model.observation_space.shape}, and the groups "
             f"{', '.join(view.groups)} have {view.space.shape}: name the groups it saw with --expert-obs"
         )
+    if model.action_space != venv.action_space:
+        raise InvalidValue(
+            f"{path} acts in {model.action_space}, and the environment takes {venv.action_space}: its labels would "
+            "have another scale. Wrap the environment as it was there, e.g. in gymnasium.wrappers.RescaleAction"
+        )
     scale = scale_of(_load_normalizer(normalizer, view)) if normalizer else None
     return PolicyExpert(model.policy, view, scale, int(model.num_timesteps))
 
@@ -262,8 +268,15 @@ def _load_normalizer(path: str, view: View) -> VecNormalize:
 
     from rlteach.learners.policy_files import SpacesOnly
 
+    if not Path(path).is_file():
+        raise UserError(f"there is no file {path}, the expert's normaliser: what `VecNormalize.save` wrote")
     venv = DummyVecEnv([lambda: SpacesOnly(view.space, spaces.Discrete(2))])
-    return VecNormalize.load(path, venv)
+    try:
+        return VecNormalize.load(path, venv)
+    except (AssertionError, AttributeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{path} is no normaliser of the {view.space.shape[0]} numbers that the expert sees: {error}"
+        ) from error
 
 
 def _sb3_class(path: Path) -> Any:

@@ -148,6 +148,8 @@ class GPO(GuidedPPO):
             faults.append(f"leash = {kwargs['leash']!r} must lie in (0, 1)")
         if not isinstance(kwargs.get("share", 0), int | float) or not kwargs.get("share", 0) >= 0:
             faults.append(f"share = {kwargs['share']!r} must be at least 0")
+        if kwargs.get("critic_warm_up", 0):
+            faults.append("critic_warm_up: the guider has no student to start from, so nothing waits for the critic")
         return faults + width_faults("guider_hidden", kwargs)
 
     def _parameters(self) -> list[nn.Parameter]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from rlteach.distillation.actions import Distribution
+from rlteach.distillation.actions import Distribution, Gaussian
 from rlteach.distillation.guided_ppo import GuidedPPO, Minibatch
 from rlteach.distillation.losses import k2, k3, kl
 from rlteach.errors import did_you_mean
@@ -37,6 +37,8 @@ def divergence(name: str, advice: Distribution, said: Distribution, actions: tor
         return kl(advice, said, std_floor=STD_FLOOR)
     if name == "reverse":
         return kl(said, advice, std_floor=STD_FLOOR)
+    if isinstance(advice, Gaussian):
+        advice = Gaussian(advice.mean, advice.std.clamp(min=STD_FLOOR))
     log_prob = said.log_prob(actions)
     log_ratio = advice.log_prob(actions) - log_prob
     if name == "k1":

@@ -18,6 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from rlteach.distillation.guided_ppo import Experience, GuidedPPO, Minibatch
 from rlteach.distillation.imitation import imitation_loss
 from rlteach.distillation.kickstarting import divergence, divergence_faults
+from rlteach.errors import InvalidValue
 from rlteach.protocols import State
 
 
@@ -47,10 +48,19 @@ class QDagger(GuidedPPO):
     window: int = 100
 
     def __post_init__(self) -> None:
-        """Build it."""
-        super().__post_init__()
+        """Build it.
+
+        Raises:
+            InvalidValue: For a single environment, in which only the expert or the student could be measured.
+        """
         n = self.env.num_envs
-        self._expert_rows = np.arange(n) % 2 == 0 if n > 1 else np.zeros(1, dtype=bool)
+        if n < 2:
+            raise InvalidValue(
+                "QDagger measures expert and student side by side, and there is one environment: n_envs must be at "
+                "least 2"
+            )
+        super().__post_init__()
+        self._expert_rows = np.arange(n) % 2 == 0
         self._running = np.zeros(n)
         self._first: dict[bool, list[float]] = {True: [], False: []}
         self._recent: deque[float] = deque(maxlen=self.window)
@@ -76,8 +86,7 @@ class QDagger(GuidedPPO):
         """Play a rollout and learn from it."""
         going = super().iterate(steps, hooks)
         least = -(-self.env.num_envs // 2)
-        both = [who for who in (True, False) if self._expert_rows.any() or not who]
-        if not self.measured and all(len(self._first[who]) >= least for who in both):
+        if not self.measured and all(len(self._first[who]) >= least for who in (True, False)):
             self.measured = True
         return going
 

@@ -137,6 +137,8 @@ class RMA(GuidedPPO):
         rate = kwargs.get("adapter_learning_rate", 1.0)
         if not isinstance(rate, int | float) or not rate > 0:
             faults.append(f"adapter_learning_rate = {rate!r} must be above 0")
+        if kwargs.get("start"):
+            faults.append("start: a student of rma begins anew, since its latent belongs to an encoder that does")
         return faults + width_faults("encoder_hidden", kwargs) + width_faults("policy_hidden", kwargs)
 
     def _new_student(self) -> Adapter:

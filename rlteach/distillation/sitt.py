@@ -97,6 +97,8 @@ class StudentInformedTeacher(GuidedPPO):
             faults.append(f"weight = {kwargs['weight']!r} must be at least 0")
         if not isinstance(kwargs.get("share", 0), int | float) or not 0 <= kwargs.get("share", 0) < 1:
             faults.append(f"share = {kwargs['share']!r} must lie in [0, 1)")
+        if kwargs.get("critic_warm_up", 0):
+            faults.append("critic_warm_up: the teacher has no student to start from, so nothing waits for the critic")
         return faults + width_faults("teacher_hidden", kwargs)
 
     def _parameters(self) -> list[nn.Parameter]:

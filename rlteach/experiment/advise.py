@@ -26,7 +26,7 @@ from rlteach.distillation.imitation import imitation_loss
 from rlteach.distillation.labelled import Rollout, index_batches
 from rlteach.distillation.student import Student
 from rlteach.distillation.students import make_student
-from rlteach.errors import InvalidValue
+from rlteach.errors import InvalidValue, UserError
 from rlteach.experiment.config import RunConfig
 from rlteach.experiment.distill import probe, test_tasks
 from rlteach.experiment.evaluate import evaluate, metrics_of, own_randomness
@@ -188,6 +188,11 @@ class _Held:
     @classmethod
     def of(cls, rollout: Rollout) -> _Held:
         held = np.arange(rollout.starts.shape[1]) % 4 == 3
+        if not held.any():
+            raise UserError(
+                f"advice judges students in every fourth environment, and there are {len(held)}: --set env.n_envs=4 "
+                "at least"
+            )
         return cls(*(_rows(rollout, rows) for rows in (~held, held)))
 
 

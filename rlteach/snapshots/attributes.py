@@ -35,9 +35,10 @@ FIXED = frozenset(
         "_saved_kwargs",
         "_ezpickle_args",
         "_ezpickle_kwargs",
+        "constructor_arguments",
     }
 )
-"""Attributes that Gymnasium itself keeps and that no step changes."""
+"""Attributes that Gymnasium (and the last, this family) keeps and that no step changes."""
 
 DRAWING = frozenset({"screen", "surf", "clock", "isopen", "viewer", "window", "renderer", "font"})
 """Attributes that hold a window in most environments, and None until it is opened."""

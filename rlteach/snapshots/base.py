@@ -121,6 +121,13 @@ def layers_of(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
     yield env
 
 
+def own_elapsed(env: gym.Env[Any, Any]) -> int | None:
+    """Return MiniGrid's count of steps; None for other environments, whose counts are in their snapshots."""
+    bare: Any = env.unwrapped
+    counts = "step_count" in vars(bare) and "max_steps" in vars(bare)
+    return int(bare.step_count) if counts else None
+
+
 def set_elapsed(env: gym.Env[Any, Any], steps: int) -> None:
     """Let every time limit of an environment say that `steps` steps are used up: those of wrappers and its own.
 
@@ -130,8 +137,8 @@ def set_elapsed(env: gym.Env[Any, Any], steps: int) -> None:
         if "_elapsed_steps" in vars(layer):
             layer._elapsed_steps = steps  # type: ignore[attr-defined]
     own = capability(env, "set_elapsed")
-    bare: Any = env.unwrapped
     if own is not None:
         own(steps)
-    elif "step_count" in vars(bare) and "max_steps" in vars(bare):
+    elif own_elapsed(env) is not None:
+        bare: Any = env.unwrapped
         bare.step_count = steps

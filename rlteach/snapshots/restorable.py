@@ -185,8 +185,8 @@ def _described(marks: _Marks) -> str:
 
 
 def _arguments(bare: gym.Env[Any, Any], apart: frozenset[str]) -> str:
-    told = next((name for name in ("arguments", "_ezpickle_kwargs") if isinstance(vars(bare).get(name), dict)), "")
-    given = bare.spec.kwargs if bare.spec is not None else vars(bare).get(told, {})
+    kept = (vars(bare).get(name) for name in ("constructor_arguments", "_ezpickle_kwargs"))
+    given = bare.spec.kwargs if bare.spec is not None else next((told for told in kept if told is not None), {})
     return json.dumps({k: v for k, v in given.items() if k not in apart}, sort_keys=True, default=_told)
 
 

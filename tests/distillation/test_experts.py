@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -261,3 +262,19 @@ def test_an_exported_student_is_an_expert_with_its_own_memory(trained, tmp_path,
         )
         assert np.allclose(ours, theirs, atol=1e-5)
         observation, _, starts, _ = envs.step(theirs)
+
+
+def test_a_zip_that_acts_on_another_scale_is_refused(tmp_path):
+    seen = ViewVecEnv(venv(n=2), View.of(venv(n=2), "expert"))
+    seen.action_space = spaces.Box(-2.0, 2.0, seen.action_space.shape, np.float32)
+    PPO("MlpPolicy", seen, device="cpu", seed=0, **PPO_KWARGS).save(tmp_path / "ppo.zip")
+    with pytest.raises(InvalidValue, match="another scale"):
+        load_expert(tmp_path / "ppo.zip", venv(), trust=True)
+
+
+def test_a_normaliser_that_is_not_there_or_of_another_size_is_told(tmp_path):
+    sb3_zip(tmp_path / "ppo.zip")
+    VecNormalize(ViewVecEnv(venv(n=2), View.of(venv(n=2), "student"))).save(tmp_path / "other.pkl")
+    for name, says in (("none.pkl", "there is no file"), ("other.pkl", "is no normaliser of the")):
+        with pytest.raises(UserError, match=says):
+            load_expert(tmp_path / "ppo.zip", venv(), trust=True, normalizer=str(tmp_path / name))

@@ -87,4 +87,5 @@ def test_every_wrong_setting_is_named():
     wrong = {"variant": "both", "distance": 0, "leash": 1, "share": -1, "guider_hidden": [], "gamma": 2}
     faults = " ".join(GPO.setting_faults("mlp", wrong))
     assert all(f"{name} = " in faults for name in wrong)
+    assert "critic_warm_up" in " ".join(GPO.setting_faults("mlp", {"critic_warm_up": 100}))
     assert GPO.setting_faults("mlp", {}) == []

@@ -14,6 +14,7 @@ from rlteach.distillation.kdrl import annealed_weight
 from rlteach.distillation.kickstarting import STD_FLOOR, divergence, falling_weight
 from rlteach.distillation.losses import gae, kl
 from rlteach.distillation.qdagger import deficit
+from rlteach.errors import InvalidValue
 from rlteach.learners import make_learner
 
 WIND, TIGER = "rlteach/WindGain-v0", "rlteach/TigerRoom-v0"
@@ -214,3 +215,17 @@ def test_choices_can_be_distilled_too():
         learner.learn(1200)
         actions, _ = learner.predict(envs.reset(), deterministic=True)
         assert set(actions.tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize("name", ["k1", "k2", "k3"])
+def test_estimates_of_a_divergence_from_a_certain_expert_are_finite(name):
+    mean = torch.zeros(5, 2, requires_grad=True)
+    said, certain = Gaussian(mean, torch.full((2,), 0.5)), Gaussian(torch.ones(5, 2), torch.zeros(5, 2))
+    pull = divergence(name, certain, said, torch.full((5, 2), 0.3)).mean()
+    (slope,) = torch.autograd.grad(pull, mean)
+    assert torch.isfinite(pull) and torch.isfinite(slope).all()
+
+
+def test_qdagger_needs_a_second_environment_to_measure_in():
+    with pytest.raises(InvalidValue, match="n_envs must be at least 2"):
+        make("qdagger", n_envs=1)

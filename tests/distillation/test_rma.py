@@ -126,4 +126,5 @@ def test_every_wrong_setting_is_named():
     wrong |= {"adapter_batch_size": -1, "adapter_learning_rate": 0, "encoder_hidden": [], "policy_hidden": [0]}
     faults = " ".join(RMA.setting_faults("cnn", wrong))
     assert all(f"{name} = " in faults for name in (*wrong, "policy"))
+    assert "begins anew" in " ".join(RMA.setting_faults("gru", {"start": "runs/student"}))
     assert RMA.setting_faults("gru", {}) == []

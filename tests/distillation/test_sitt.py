@@ -63,4 +63,5 @@ def test_every_wrong_setting_is_named():
     wrong = {"weight": -1, "share": 1, "teacher_hidden": [0], "gamma": 2}
     faults = " ".join(StudentInformedTeacher.setting_faults("mlp", wrong))
     assert all(f"{name} = " in faults for name in wrong)
+    assert "critic_warm_up" in " ".join(StudentInformedTeacher.setting_faults("mlp", {"critic_warm_up": 100}))
     assert StudentInformedTeacher.setting_faults("mlp", {}) == []

@@ -424,12 +424,12 @@ def test_whatever_the_task_and_the_actions_every_number_is_finite(task, seed, ga
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (np.r_[np.zeros(7), 200.0, np.zeros(16)], r"y3 = 200 lies outside \[-166.667, 166.667\] m"),
+        (np.r_[np.zeros(7), 200.0, np.zeros(16)], r"y3 = 200 lies outside \[-166.667, 166.667\]"),
         (np.r_[np.nan, np.zeros(23)], "x0 = nan lies outside"),
         (np.r_[np.zeros(23), -np.inf], "y11 = -inf lies outside"),
-        (np.zeros((12, 2)), r"its shape is not \(12, 2\)"),
-        ("fast", "a task is 24 numbers"),
-        ({"x0": 1.0}, "a task is 24 numbers"),
+        (np.zeros((12, 2)), r"task has shape \(12, 2\), not \(24,\)"),
+        ("fast", "is not 24 numbers in"),
+        ({"x0": 1.0}, "is not 24 numbers in"),
     ],
 )
 def test_a_wrong_task_is_refused_with_the_name_of_the_parameter(task, message):

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlteach.distillation.actions import Categorical, Gaussian
-from rlteach.errors import InvalidValue
-from rlteach.experiment.advise import Advice, advise, recommend, unexplained_share
+from rlteach.distillation.labelled import Rollout
+from rlteach.errors import InvalidValue, UserError
+from rlteach.experiment.advise import Advice, _Held, advise, recommend, unexplained_share
 from rlteach.experiment.distill import config_of
 
 
@@ -93,3 +94,10 @@ def test_the_unexplained_share_of_choices_is_cross_entropy_over_entropy():
     assert unexplained_share(Categorical(torch.zeros(4, 2)), labels) == pytest.approx(1.0)
     sure = Categorical(20.0 * torch.nn.functional.one_hot(labels, 2).float())
     assert unexplained_share(sure, labels) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_too_few_environments_to_hold_some_out_are_told():
+    rows = np.zeros((4, 3))
+    rollout = Rollout(rows[..., None], rows.astype(bool), rows[..., None], rows[..., None])
+    with pytest.raises(UserError, match="every fourth environment, and there are 3"):
+        _Held.of(rollout)

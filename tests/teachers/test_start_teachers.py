@@ -76,7 +76,9 @@ def assert_playable(lessons, n):
         if lesson.start is None:
             continue
         assert isinstance(lesson.start, Start)
-        assert (lesson.start.elapsed or 0) >= 0 and (lesson.start.limit is None or lesson.start.limit >= 1)
+        assert (lesson.start.snapshot is None or lesson.start.elapsed >= 0) and (
+            lesson.start.limit is None or lesson.start.limit >= 1
+        )
         if lesson.start.snapshot is None:
             assert lesson.start.guide is straight and 1 <= lesson.start.roll_in <= LENGTH
         else:
