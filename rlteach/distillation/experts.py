@@ -13,7 +13,6 @@ trained on other groups, or on the same in another order, is refused.
 from __future__ import annotations
 
 import json
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -273,7 +272,7 @@ def _load_normalizer(path: str, view: View) -> VecNormalize:
     venv = DummyVecEnv([lambda: SpacesOnly(view.space, spaces.Discrete(2))])
     try:
         return VecNormalize.load(path, venv)
-    except (AssertionError, AttributeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:
         raise UserError(
             f"{path} is no normaliser of the {view.space.shape[0]} numbers that the expert sees: {error}"
         ) from error
