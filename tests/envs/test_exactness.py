@@ -15,27 +15,16 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from rlteach_envs.parkour import PARKOUR_BODIES
-from rlteach_envs.walker_bodies import BODIES
 
 from rlteach.snapshots.restorable import capture, restorable, restore
+from tests.envs.family import CASES, named
 
+ROOT = Path(__file__).resolve().parents[2]
 STATES = int(os.environ.get("RLTEACH_STATES", "10"))
 ELSEWHERE = int(os.environ.get("RLTEACH_STATES", "2"))
 STEPS = 100
 BETWEEN = 40
 """Steps between two states, at most."""
-
-VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "rlteach/Parkour-v0": [{"body": body} for body in PARKOUR_BODIES],
-    "rlteach/StumpTracksFast-v0": [{"body": body} for body in BODIES],
-}
-IDS = sorted(env_id for env_id in gym.registry if env_id.startswith("rlteach/"))
-CASES = [(env_id, kwargs) for env_id in IDS for kwargs in VARIANTS.get(env_id, [{}])]
-
-
-def named(value: Any) -> str:
-    return value.removeprefix("rlteach/") if isinstance(value, str) else "-".join(map(str, value.values())) or "plain"
 
 
 def make(env_id: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
@@ -99,7 +88,13 @@ def test_another_process_goes_on_bit_by_bit(tmp_path: Path) -> None:
     for number, (env_id, kwargs) in enumerate(CASES):
         content = env_id, kwargs, states_of(env_id, kwargs, ELSEWHERE)
         (tmp_path / f"{number}.states").write_bytes(pickle.dumps(content))
-    told = subprocess.run([sys.executable, __file__, str(tmp_path)], check=True, cwd=tmp_path, stdout=subprocess.PIPE)
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.envs.test_exactness", str(tmp_path)],
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
     assert told.stdout.decode().split() == [str(ELSEWHERE)] * len(CASES)
 
 

@@ -9,27 +9,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from rlteach_envs.parkour import PARKOUR_BODIES
-from rlteach_envs.walker_bodies import BODIES
 
 import rlteach
 from rlteach.delivery import BatchVecEnv
 from rlteach.task_space import TaskSpace
+from tests.envs.family import CASES, IDS, named
 
 EPISODES = int(os.environ.get("RLTEACH_EPISODES", "200"))
 LONGEST = 25
 """Steps after which an episode is left: most end, or meet all there is to meet at random, well before."""
-
-VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "rlteach/Parkour-v0": [{"body": body} for body in PARKOUR_BODIES],
-    "rlteach/StumpTracksFast-v0": [{"body": body} for body in BODIES],
-}
-IDS = sorted(env_id for env_id in gym.registry if env_id.startswith("rlteach/"))
-CASES = [(env_id, kwargs) for env_id in IDS for kwargs in VARIANTS.get(env_id, [{}])]
-
-
-def named(value: Any) -> str:
-    return value.removeprefix("rlteach/") if isinstance(value, str) else "-".join(map(str, value.values())) or "plain"
 
 
 def task_of(space: TaskSpace, rng: np.random.Generator) -> Any:
