@@ -4,9 +4,9 @@ Each task hides something else: gains and wind (wind_gain), which of two doors i
 seen long ago (memory_t_maze), the own position (light_dark), mass and length (hidden_mass_pendulum), velocities
 (masked_hopper). Primary metric, fixed before any seed was run: the mean return of the deterministic student on the
 task's first test set. `score` is 0 for random actions and 1 for the expert, `gap` is 0 for behavioural cloning with the
-same students and 1 for the expert. Budgets: an expert and every arm with rewards train for the profile's steps
-(reinforcement learning without an expert for as many as expert and distilled student together), imitation for 16 % of
-them.
+same students and 1 for the expert. Budgets: an expert and every arm with rewards and advice train for the profile's
+steps, imitation for 16 % of them; reinforcement learning without an expert for as many as expert and distilled student
+together, and once more ("long") for as many as an expert and a student with rewards and advice.
 
     python benchmarks/distillation.py --only distillation_wind_gain --profile small -j 2
 """
@@ -75,6 +75,7 @@ def arms(history: Mapping[str, Any], ppo: Mapping[str, Any], student: str, exper
         distilled("on_policy, gru", "on_policy", "gru", epochs=8),
         distilled("dagger, stack, untrained expert", "dagger", "stack", expert="untrained expert", **stack),
         alone("ppo, student's view", "asymmetric", 1.0 + IMITATION_SHARE, critic="student"),
+        alone("ppo, student's view, long", "asymmetric", 2.0, critic="student"),
         alone("asymmetric", "asymmetric", 1.0 + IMITATION_SHARE),
         guided("kickstarting", "kickstarting"),
         guided("kdrl", "kdrl"),

@@ -64,7 +64,6 @@ class Dagger(Imitation):
         super().__post_init__()
         self._by_episode = self.mixing == "episode" or (self.mixing == "auto" and self.student.state_size > 0)
         self._drivers = np.zeros(self.env.num_envs, dtype=bool)
-        self._drawn_in = -1
 
     @classmethod
     def setting_faults(cls, policy: str, kwargs: Mapping[str, Any]) -> list[str]:
@@ -85,21 +84,17 @@ class Dagger(Imitation):
         return faults
 
     def drivers(self) -> np.ndarray:
-        """Draw who acts: for each step, or anew for rows that begin an episode and for all rows in a new round."""
+        """Draw who acts: for each step, or for each episode where it begins, even when a round ends within it."""
         settings = {"decay": self.beta_decay, "share": self.beta_share}
         share = expert_share(self.beta, self.round, rounds=self.beta_rounds, **settings)
-        if share in (0.0, 1.0):
-            self._drivers = np.full(self.env.num_envs, share == 1.0)
-            return self._drivers
-        draws = self.rng.random(self.env.num_envs) < share
-        anew = self._last_episode_starts | (not self._by_episode) | (self._drawn_in != self.round)
-        self._drivers = np.where(anew, draws, self._drivers)
-        self._drawn_in = self.round
+        certain = share in (0.0, 1.0)
+        draws = np.full(self.env.num_envs, share == 1.0) if certain else self.rng.random(self.env.num_envs) < share
+        self._drivers = np.where(self._last_episode_starts | (not self._by_episode), draws, self._drivers)
         return self._drivers
 
     def _more_state(self) -> State:
-        return {**super()._more_state(), "drivers": self._drivers.copy(), "drawn_in": self._drawn_in}
+        return {**super()._more_state(), "drivers": self._drivers.copy()}
 
     def _load_more_state(self, state: State) -> None:
         super()._load_more_state(state)
-        self._drivers, self._drawn_in = np.array(state["drivers"], dtype=bool), int(state["drawn_in"])
+        self._drivers = np.array(state["drivers"], dtype=bool)

@@ -292,13 +292,10 @@ class GuidedPPO(Distiller):
     def ask(self, experience: Experience) -> None:
         """Have the expert label every step, and say how sure it is where it can."""
         assert self.teacher is not None
-        rows = flat(experience.full)
-        if self.teacher.recurrent:
-            labels = self._labels_in_order(experience)
-        else:
-            labels = self._counted(np.asarray(self.teacher.label(rows)[0]), len(rows))
-            experience.advice = self.teacher.distribution(rows)
+        labels = self.labels_of(experience)
         experience.labels = self.unit_labels(labels).reshape(experience.actions.shape)
+        if not self.teacher.recurrent:
+            experience.advice = self.teacher.distribution(flat(experience.full))
         if experience.advice is None and isinstance(self.action_space, spaces.Box):
             mean = self._tensor(flat(experience.labels))
             experience.advice = Gaussian(mean, torch.full_like(mean, SURE))
@@ -306,8 +303,12 @@ class GuidedPPO(Distiller):
             chosen = nn.functional.one_hot(self._tensor(flat(experience.labels)), self.student.head_size)
             experience.advice = Categorical((chosen * (1 - SURE) + SURE / self.student.head_size).log())
 
-    def _labels_in_order(self, experience: Experience) -> np.ndarray:
+    def labels_of(self, experience: Experience) -> np.ndarray:
+        """Return the expert's actions for every step, (t * n, ...), its memory carried along."""
         assert self.teacher is not None
+        rows = flat(experience.full)
+        if not self.teacher.recurrent:
+            return self._counted(np.asarray(self.teacher.label(rows)[0]), len(rows))
         labels = []
         for full, starts in zip(experience.full, experience.starts, strict=True):
             actions, self._expert_state = self.teacher.label(full, self._expert_state, starts)

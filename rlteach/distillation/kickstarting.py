@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from rlteach.distillation.actions import Distribution, Gaussian
-from rlteach.distillation.guided_ppo import GuidedPPO, Minibatch
+from rlteach.distillation.guided_ppo import Experience, GuidedPPO, Minibatch
 from rlteach.distillation.losses import k2, k3, kl
 from rlteach.errors import did_you_mean
 
@@ -71,11 +71,21 @@ class Kickstarting(GuidedPPO):
         """Return a sentence for every wrong setting."""
         return [*super().setting_faults(policy, kwargs), *divergence_faults(kwargs)]
 
+    @property
+    def coefficient(self) -> float:
+        """Return the weight of the divergence now."""
+        return falling_weight(self.weight, self.progress, self.until)
+
+    def ask(self, experience: Experience) -> None:
+        """Have the expert label every step, for as long as its advice has any weight."""
+        if self.coefficient > 0:
+            super().ask(experience)
+
     def policy_loss(self, batch: Minibatch, surrogate: torch.Tensor) -> torch.Tensor:
         """Add the weighted divergence."""
-        weight = falling_weight(self.weight, self.progress, self.until)
-        if weight == 0 or batch.advice is None:
+        if batch.advice is None:
             return surrogate.mean()
+        weight = self.coefficient
         return surrogate.mean() + weight * divergence(self.divergence, batch.advice, batch.said, batch.actions).mean()
 
 

@@ -62,6 +62,8 @@ class QDagger(GuidedPPO):
         super().__post_init__()
         self._expert_rows = np.arange(n) % 2 == 0
         self._running = np.zeros(n)
+        self._begun_by_expert = self._expert_rows.copy()
+        self._given: list[np.ndarray] = []
         self._first: dict[bool, list[float]] = {True: [], False: []}
         self._recent: deque[float] = deque(maxlen=self.window)
         self.measured = False
@@ -94,21 +96,31 @@ class QDagger(GuidedPPO):
         """Sample actions; while returns are measured, the expert acts in every other environment."""
         actions, log_probs, values = super().sample(seen, full)
         if not self.measured:
-            labels = self.unit_labels(self.label(self._last_obs, self._last_episode_starts))
+            self._given.append(self.label(self._last_obs, self._last_episode_starts))
+            labels = self.unit_labels(self._given[-1])
             rows = self._expert_rows.reshape(-1, *(1,) * (actions.ndim - 1))
             actions = np.where(rows, labels, actions)
         return actions, log_probs, values
 
+    def labels_of(self, experience: Experience) -> np.ndarray:
+        """Return the expert's actions; those that it gave while it acted are not asked for again."""
+        if not self._given:
+            return super().labels_of(experience)
+        given, self._given = np.concatenate(self._given), []
+        return given
+
     def prepare(self, experience: Experience) -> None:
-        """Count the returns of the episodes that ended."""
+        """Count the returns of the episodes that ended, but none that the expert began and the student ended."""
         for rewards, ended in zip(experience.raw_rewards, experience.ended, strict=True):
             self._running += rewards
             for row in np.flatnonzero(ended):
-                if self.measured:
-                    self._recent.append(float(self._running[row]))
-                else:
+                if not self.measured:
                     self._first[bool(self._expert_rows[row])].append(float(self._running[row]))
+                elif not self._begun_by_expert[row]:
+                    self._recent.append(float(self._running[row]))
             self._running[ended] = 0.0
+            if self.measured:
+                self._begun_by_expert &= ~ended
 
     def policy_loss(self, batch: Minibatch, surrogate: torch.Tensor) -> torch.Tensor:
         """Imitate while returns are measured; then add the divergence with the weight of the deficit."""
@@ -125,6 +137,7 @@ class QDagger(GuidedPPO):
             "first": [list(self._first[False]), list(self._first[True])],
             "recent": list(self._recent),
             "measured": self.measured,
+            "begun_by_expert": self._begun_by_expert.copy(),
         }
 
     def _load_more_state(self, state: State) -> None:
@@ -132,3 +145,4 @@ class QDagger(GuidedPPO):
         self._first = {False: list(state["first"][0]), True: list(state["first"][1])}
         self._recent = deque(state["recent"], maxlen=self.window)
         self.measured = bool(state["measured"])
+        self._begun_by_expert = np.array(state["begun_by_expert"], dtype=bool)

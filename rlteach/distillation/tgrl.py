@@ -95,9 +95,15 @@ class TGRL(Paired):
             self.weight = next_weight(self.weight, lead(main, auxiliary))
             self.best_is_other = float(np.mean(auxiliary)) > float(np.mean(main))
 
+    def ask(self, experience: Experience) -> None:
+        """Leave it to `update`: the expert labels what the listening student did, and nothing else."""
+
     def update(self, experience: Experience) -> None:
         """Take PPO's steps of both students, each on what it did."""
-        super().update(part_of(experience, self.is_student))
+        listened = part_of(experience, self.is_student)
+        if self.teacher is not None:
+            super().ask(listened)
+        super().update(listened)
         self._listens = False
         with self.as_other():
             super().update(part_of(self.of_other(experience), ~self.is_student))

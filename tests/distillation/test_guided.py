@@ -10,6 +10,7 @@ import rlteach
 from rlteach import registry
 from rlteach.distillation.actions import Categorical, Gaussian
 from rlteach.distillation.advisor import HOPELESS, imitation_weight, spread_of
+from rlteach.distillation.experts import Expert
 from rlteach.distillation.kdrl import annealed_weight
 from rlteach.distillation.kickstarting import STD_FLOOR, divergence, falling_weight
 from rlteach.distillation.losses import gae, kl
@@ -166,6 +167,59 @@ def test_qdagger_measures_both_ends_before_it_begins():
     assert learner.coefficient == learner.weight
     learner._recent.extend([np.mean(learner._first[True])] * 100)
     assert learner.coefficient == pytest.approx(0.0)
+
+
+def test_qdagger_asks_once_about_each_step_and_moves_the_experts_memory_once():
+    class Counting(Expert):
+        """Counts the steps of its episode, and goes right where they are odd."""
+
+        recurrent = True
+
+        def __init__(self, view):
+            self.view = view
+
+        def label(self, observations, state=None, starts=None):
+            state = np.zeros(len(observations)) if state is None else np.where(starts, 0.0, state)
+            return np.stack([state % 2, 0 * state], axis=1).astype(np.float32), state + 1
+
+    learner = make("qdagger", n_envs=8, n_steps=30)
+    learner.teacher = Counting(learner.expert_view)
+    learner.learn(8 * 30)
+    assert not learner.measured
+    assert learner.labels == 8 * 30
+    assert np.asarray(learner._expert_state).max() == 30
+
+
+def test_an_episode_that_the_expert_began_does_not_count_as_the_students():
+    learner = make("qdagger", n_envs=8)
+    learner.measured = True
+    recent = []
+    for _ in range(3):
+        learner.prepare(collected(learner, 61))
+        recent.append(len(learner._recent))
+    learner._begun_by_expert = learner._expert_rows.copy()
+    experience = collected(learner, 61)
+    ends = experience.ended.sum(axis=0)
+    before = len(learner._recent)
+    learner.prepare(experience)
+    late = ends[learner._expert_rows] - 1
+    assert len(learner._recent) - before == ends[~learner._expert_rows].sum() + late.clip(min=0).sum()
+    assert not learner._begun_by_expert[ends > 0].any()
+
+
+def test_advice_that_has_no_weight_is_not_asked_for():
+    learner = make("kickstarting", n_steps=50, until=0.5)
+    learner.learn(8 * 50 * 10)
+    assert learner.labels == 8 * 50 * 4  # the fifth rollout ends at half, where the weight is 0
+    always = make("kickstarting", n_steps=50, until=0)
+    always.learn(8 * 50 * 4)
+    assert always.labels == 8 * 50 * 4
+
+
+def test_tgrl_asks_about_what_the_listening_student_did_and_nothing_else():
+    learner = make("tgrl", n_steps=50)
+    learner.learn(8 * 50 * 3)
+    assert learner.labels == 4 * 50 * 3
 
 
 def test_advisor_learns_which_steps_can_be_imitated():
