@@ -4,12 +4,14 @@
     flat = view(observation)                 # (n, d) float32, or an image batch as it is
     venv = ViewVecEnv(venv, view)            # a VecEnv of which a learner sees only that
 
-An environment offers groups as `observation_groups`: names mapped to keys of its Dict space, or to columns of its flat
-Box. Without it every key of a Dict space is a group, and a flat Box is the one group "policy".
+An environment offers groups as `observation_groups`: names mapped to columns of its flat Box, or to parts of its Dict
+space: keys, or pairs of a key and some of its columns. Without it every key of a Dict space is a group, and a flat Box
+is the one group "policy".
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,14 +28,14 @@ from rlteach.errors import InvalidValue, UserError, did_you_mean
 ROLES: dict[str, tuple[str, ...]] = {"student": ("policy",), "expert": ("policy", "privileged")}
 """What each role sees, in this order, where the environment has the groups."""
 
-Source = str | tuple[int, ...]
-"""Where a group comes from: a key of a Dict space, or columns of a flat Box."""
+Source = tuple[str, tuple[int, ...] | None]
+"""Where a group comes from: a key of a Dict space, "" where there are none, and its columns, None for all of it."""
 
 RECIPE = """
 class MyEnv(gymnasium.Env):
     observation_space = gymnasium.spaces.Dict(policy=Box(...), privileged=Box(...))
 
-To hide columns of a flat observation, change nothing: rlteach.HideCoordinates(env, hidden=[5, 6])."""
+To hide columns of an observation, change nothing: rlteach.HideCoordinates(env, hidden=[5, 6])."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class View:
         groups: The groups, in order.
         sources: Where their values come from, in order.
         space: A flat Box, or the image Box when the only group is an image.
+        columns: For every value of a flat view the key and column that it comes from; an image has the column -1.
         names: A name for every column of a flat view.
         units: A unit for every column, "" where none is stated.
     """
@@ -51,6 +54,7 @@ class View:
     groups: tuple[str, ...]
     sources: tuple[Source, ...]
     space: spaces.Box
+    columns: tuple[tuple[str, int], ...]
     names: tuple[str, ...]
     units: tuple[str, ...]
 
@@ -67,9 +71,10 @@ class View:
         sources = tuple(source for group in groups for source in offered[group])
         boxes = [_box(venv.observation_space, source) for source in sources]
         if len(boxes) == 1 and len(boxes[0].shape) > 1:
-            return cls(groups, sources, boxes[0], (), ())
+            return cls(groups, sources, boxes[0], ((sources[0][0], -1),), (), ())
+        columns = tuple(_places(sources, venv.observation_space))
         names, units = _labels(venv, groups, [int(np.prod(box.shape)) for box in boxes], offered)
-        return cls(groups, sources, _joined(boxes), names, units)
+        return cls(groups, sources, _joined(boxes), columns, names, units)
 
     @property
     def size(self) -> int:
@@ -104,33 +109,47 @@ class View:
 
 def groups_of(venv: VecEnv) -> dict[str, tuple[Source, ...]]:
     """Return the observation groups of a VecEnv and where each comes from."""
-    space = venv.observation_space
-    if venv.has_attr("observation_groups"):
-        stated: Mapping[str, Any] = venv.get_attr("observation_groups", [0])[0]
-        if isinstance(space, spaces.Dict):
-            return {name: (keys,) if isinstance(keys, str) else tuple(keys) for name, keys in stated.items()}
-        return {name: (tuple(int(column) for column in columns),) for name, columns in stated.items()}
-    if isinstance(space, spaces.Dict):
-        return {name: (name,) for name in space.spaces}
+    stated = venv.get_attr("observation_groups", [0])[0] if venv.has_attr("observation_groups") else None
+    return sources_of(venv.observation_space, stated)
+
+
+def sources_of(space: spaces.Space[Any], stated: Mapping[str, Any] | None = None) -> dict[str, tuple[Source, ...]]:
+    """Return where each group comes from, given what an environment states as `observation_groups`, if it does.
+
+    Raises:
+        UserError: For a space that is neither a Box nor a Dict.
+    """
+    if not isinstance(space, spaces.Dict | spaces.Box):
+        raise UserError(f"observations must be a Box or a Dict of Boxes to be looked at by roles, not {space}")
     if isinstance(space, spaces.Box):
-        return {"policy": (tuple(range(int(np.prod(space.shape)))),)} if len(space.shape) == 1 else {"policy": ("",)}
-    raise UserError(f"observations must be a Box or a Dict of Boxes to be looked at by roles, not {space}")
+        width = int(np.prod(space.shape))
+        columns = {"policy": range(width)} if stated is None else stated
+        return {name: (_source("", chosen, width),) for name, chosen in columns.items()}
+    stated = {name: name for name in space.spaces} if stated is None else stated
+    return {
+        name: tuple(_source_in(space, part) for part in ([parts] if isinstance(parts, str) else parts))
+        for name, parts in stated.items()
+    }
+
+
+def _source_in(space: spaces.Dict, part: str | tuple[str, Sequence[int] | None]) -> Source:
+    key, chosen = (part, None) if isinstance(part, str) else part
+    return (key, None) if chosen is None else _source(key, chosen, int(np.prod(space.spaces[key].shape or ())))
+
+
+def _source(key: str, columns: Sequence[int], width: int) -> Source:
+    chosen = tuple(int(column) for column in columns)
+    return key, None if chosen == tuple(range(width)) else chosen
 
 
 def hidden_groups(student: View, expert: View) -> list[str]:
     """Return a sentence for each way in which the two views fail to hide anything."""
-    if set(_atoms(expert)) <= set(_atoms(student)):
+    if set(expert.columns) <= set(student.columns):
         return [
             f"nothing is hidden: the expert sees {', '.join(expert.groups)} and the student "
             f"{', '.join(student.groups)}, so this is plain imitation"
         ]
     return []
-
-
-def _atoms(view: View) -> Iterator[int | str]:
-    """Yield the columns, or the keys, that a view shows."""
-    for source in view.sources:
-        yield from source if isinstance(source, tuple) else (source,)
 
 
 class ViewVecEnv(VecEnvWrapper):
@@ -161,41 +180,69 @@ def first_row(view: View, observation: Any) -> np.ndarray:
 
 
 class HideCoordinates(gym.Wrapper[Any, Any, Any, Any]):
-    """Lets a student see only some coordinates of a flat observation; the observation itself stays as it is.
+    """Lets a student see only some coordinates of what it saw; the observation itself stays as it is.
 
     Args:
-        env: An environment with a flat Box observation.
-        hidden: Columns that only the expert sees.
+        env: An environment with a flat Box observation, or a Dict observation whose group "policy" is flat.
+        hidden: Columns that only the expert sees, of the flat observation, or of the group "policy".
 
     Raises:
         InvalidValue: For columns that are not there, or when nothing is left to see.
+        UserError: For observations that are neither a Box nor a Dict of Boxes.
     """
 
     def __init__(self, env: gym.Env[Any, Any], hidden: Sequence[int]) -> None:
         super().__init__(env)
-        shape = env.observation_space.shape or ()
-        if not isinstance(env.observation_space, spaces.Box) or len(shape) != 1:
-            raise InvalidValue(f"HideCoordinates needs a flat Box observation, not {env.observation_space}")
-        wrong = sorted(set(hidden) - set(range(shape[0])))
-        if wrong or not hidden:
-            raise InvalidValue(f"hidden = {list(hidden)} must name some of the columns 0 to {shape[0] - 1}")
-        seen = tuple(column for column in range(shape[0]) if column not in set(hidden))
-        if not seen:
+        space = env.observation_space
+        stated: Mapping[str, Any] | None = capability(env, "observation_groups")
+        flat = isinstance(space, spaces.Box)
+        groups = sources_of(space, None if flat else stated)
+        sources = [source for group in ("policy", "privileged") for source in groups.get(group, ())]
+        if "policy" not in groups or any(len(_box(space, source).shape) != 1 for source in sources):
+            raise InvalidValue(
+                f"HideCoordinates needs a flat Box observation, or a Dict with a flat group 'policy', not {space}"
+            )
+        shown, only = tuple(_places(groups["policy"], space)), set(hidden)
+        if not only or not only <= set(range(len(shown))):
+            raise InvalidValue(f"hidden = {list(hidden)} must name some of the columns 0 to {len(shown) - 1}")
+        if len(only) == len(shown):
             raise InvalidValue(f"hidden = {list(hidden)} leaves the student nothing to see")
-        groups = {"policy": seen, "privileged": tuple(sorted(set(hidden)))}
-        inner: Mapping[str, Sequence[int]] = capability(env, "observation_groups", {"policy": range(shape[0])})
+        split = {
+            "policy": [place for index, place in enumerate(shown) if index not in only],
+            "privileged": [*_places(groups.get("privileged", ()), space), *(shown[index] for index in sorted(only))],
+        }
+        self.observation_groups: dict[str, Any] = {
+            **groups,
+            **{
+                group: tuple(column for _, column in places) if flat else _runs(places)
+                for group, places in split.items()
+            },
+        }
         for name in ("observation_names", "observation_units"):
-            if stated := capability(env, name):
-                by_column = _by_column(inner, stated)
-                setattr(self, name, {group: tuple(by_column[c] for c in columns) for group, columns in groups.items()})
-        self.observation_groups = groups
+            if texts := capability(env, name):
+                by_place = {
+                    place: text
+                    for group, sources in sources_of(space, stated).items()
+                    for place, text in zip(_places(sources, space), texts.get(group, ()), strict=False)
+                }
+                unnamed = "{}[{}]" if name == "observation_names" else ""
+                own = {
+                    group: tuple(by_place.get(place, unnamed.format(*place)) for place in places)
+                    for group, places in split.items()
+                }
+                setattr(self, name, own if flat else {**texts, **own})
 
 
-def _by_column(groups: Mapping[str, Sequence[int]], stated: Mapping[str, Sequence[str]]) -> dict[int, str]:
-    """Return what is stated of each column, group by group."""
-    return {
-        column: text for group, columns in groups.items() for column, text in zip(columns, stated[group], strict=True)
-    }
+def _runs(places: Sequence[tuple[str, int]]) -> tuple[Source, ...]:
+    """Return sources that hold these values in this order."""
+    runs = itertools.groupby(places, key=lambda place: place[0])
+    return tuple((key, tuple(column for _, column in run)) for key, run in runs)
+
+
+def _places(sources: Sequence[Source], space: spaces.Space[Any]) -> Iterator[tuple[str, int]]:
+    """Yield the key and the column of every value of flat sources."""
+    for source in sources:
+        yield from ((source[0], column) for column in source[1] or range(int(np.prod(_box(space, source).shape))))
 
 
 def _groups_named(sight: str | Sequence[str], offered: Mapping[str, Any]) -> tuple[str, ...]:
@@ -221,22 +268,19 @@ def _known(offered: Mapping[str, Any]) -> str:
 
 
 def _part(observation: Any, source: Source) -> np.ndarray:
-    if isinstance(source, tuple):
-        values = np.asarray(observation)
-        everything = source == tuple(range(values.shape[1]))
-        return values if everything else values[:, list(source)]
-    return np.asarray(observation[source] if source else observation)
+    key, columns = source
+    values = np.asarray(observation[key] if key else observation)
+    return values if columns is None else values[:, list(columns)]
 
 
 def _box(space: spaces.Space[Any], source: Source) -> spaces.Box:
-    if isinstance(source, tuple):
-        assert isinstance(space, spaces.Box)
-        columns = list(source)
-        return spaces.Box(space.low[columns], space.high[columns], dtype=space.dtype.type)
-    part = space.spaces[source] if isinstance(space, spaces.Dict) and source else space
+    key, columns = source
+    part = space.spaces[key] if isinstance(space, spaces.Dict) else space
     if not isinstance(part, spaces.Box):
-        raise UserError(f"the observation {source!r} is a {type(part).__name__}; only Boxes can be seen by roles")
-    return part
+        raise UserError(f"the observation {key!r} is a {type(part).__name__}; only Boxes can be seen by roles")
+    if columns is None:
+        return part
+    return spaces.Box(part.low[list(columns)], part.high[list(columns)], dtype=part.dtype.type)
 
 
 def _joined(boxes: Sequence[spaces.Box]) -> spaces.Box:

@@ -164,3 +164,30 @@ def test_hiding_columns_keeps_the_names_and_units_of_every_column():
     for role, columns in (("student", sorted(set(whole) - {1, 30})), ("privileged", [1, 30])):
         view = View.of(venv, role)
         assert list(zip(view.names, view.units, strict=True)) == [whole[c] for c in columns]
+
+
+def test_columns_of_a_dicts_policy_go_to_what_the_expert_alone_sees():
+    pytest.importorskip("mujoco")
+
+    def hide():
+        return rlteach.HideCoordinates(gym.make("rlteach_envs:rlteach/HopperDynamics-v0"), range(5, 11))
+
+    plain = rlteach.make_vec_env("rlteach_envs:rlteach/HopperDynamics-v0", 2, seed=0)
+    venv = rlteach.make_vec_env(hide, 2, seed=0)
+    observation = venv.reset()
+    student, expert = View.of(venv, "student"), View.of(venv, "expert")
+    assert np.array_equal(student(observation), observation["policy"][:, :5])
+    wanted = np.hstack([observation["policy"][:, :5], observation["privileged"], observation["policy"][:, 5:]])
+    assert np.array_equal(expert(observation), wanted.astype(np.float32))
+    before = View.of(plain, "expert")
+    assert sorted(zip(expert.names, expert.units, strict=True)) == sorted(zip(before.names, before.units, strict=True))
+    assert expert.names[:5] == before.names[:5]
+    assert expert.names[-6:] == before.names[5:11]
+    assert hidden_groups(student, expert) == []
+    with pytest.raises(InvalidValue, match="0 to 10"):
+        rlteach.HideCoordinates(gym.make("rlteach_envs:rlteach/HopperDynamics-v0"), [11])
+
+
+def test_nothing_can_be_hidden_where_no_group_is_called_policy():
+    with pytest.raises(InvalidValue, match="flat group 'policy'"):
+        rlteach.HideCoordinates(Sensors(), [0])

@@ -22,7 +22,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from rlteach.distillation.adapter import Adapter
@@ -65,18 +64,14 @@ class HiddenWorld(nn.Module):
         return latents
 
 
-def hidden_columns(env: VecEnv, student: View, expert: View) -> np.ndarray:
+def hidden_columns(student: View, expert: View) -> np.ndarray:
     """Return the columns of the expert's view that the student's does not show.
 
     Raises:
         InvalidValue: When there are none.
     """
-    columns: list[int] = []
-    place = 0
-    for group in expert.groups:
-        size = View.of(env, group).size
-        columns += [] if group in student.groups else range(place, place + size)
-        place += size
+    shown = set(student.columns)
+    columns = [place for place, column in enumerate(expert.columns) if column not in shown]
     if not columns:
         raise InvalidValue(
             f"nothing is hidden from the student that the expert's view ({', '.join(expert.groups)}) would show, and "
@@ -142,7 +137,7 @@ class RMA(GuidedPPO):
         return faults + width_faults("encoder_hidden", kwargs) + width_faults("policy_hidden", kwargs)
 
     def _new_student(self) -> Adapter:
-        self.columns = hidden_columns(self.env, self.student_view, self.expert_view)
+        self.columns = hidden_columns(self.student_view, self.expert_view)
         name, kwargs = ALIASES.get(self.policy, self.policy), dict(self.policy_kwargs)
         if name != Adapter.architecture:  # what `save` wrote says everything itself
             shared: dict[str, Any] = {key: kwargs[key] for key in ("std", "train_std", "clip", "seed") if key in kwargs}

@@ -54,9 +54,9 @@ def test_an_adapter_refuses_what_cannot_recall():
 def test_hidden_columns_are_those_that_only_the_expert_sees():
     venv = envs(WIND)
     student, expert = View.of(venv, "student"), View.of(venv, "expert")
-    assert hidden_columns(venv, student, expert).tolist() == [4, 5, 6, 7, 8, 9]
+    assert hidden_columns(student, expert).tolist() == [4, 5, 6, 7, 8, 9]
     with pytest.raises(InvalidValue, match="nothing is hidden"):
-        hidden_columns(venv, student, student)
+        hidden_columns(student, student)
 
 
 @pytest.mark.parametrize("stage", ["two_phase", "one_stage"])
