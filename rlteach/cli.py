@@ -76,6 +76,8 @@ class Distill:
     """What the student sees: a role, or observation groups joined by commas."""
     expert_obs: str = ""
     """What the expert sees; what it was trained on by default."""
+    expert_normalizer: str = ""
+    """What `VecNormalize.save` wrote, where the expert is an SB3 .zip that was trained under one."""
     steps: int = 64_000
     """Environment steps that the student may use."""
     teacher: str = "uniform"
@@ -105,6 +107,7 @@ class Distill:
             budget=self.steps,
             student_obs=self.student_obs,
             expert_obs=self.expert_obs,
+            expert_normalizer=self.expert_normalizer,
             trust=self.trust,
             teacher=self.teacher,
             seed=self.seed,

@@ -285,12 +285,29 @@ def _sb3_class(path: Path) -> Any:
     with zipfile.ZipFile(path) as file:
         data = json.loads(file.read("data"))
     home = str(data.get("policy_class", {}).get("__module__", ""))
-    for part, name in {"sac": "sac", "td3": "td3", "dqn": "dqn"}.items():
-        if f".{part}." in home:
-            return registry.load("learner", name)
-    if "recurrent" in home:
-        return registry.load("learner", "sb3_contrib.RecurrentPPO")
-    return registry.load("learner", "ppo" if "clip_range" in data else "a2c")
+    known = [name for part, name in POLICY_HOMES.items() if part in home]
+    known += [name for setting, name in ACTOR_CRITICS.items() if home == COMMON_POLICIES and setting in data]
+    if not known:
+        raise UserError(
+            f"{path} was written by an algorithm whose policy lives in {home or 'no module'}, which is not one of "
+            f"{', '.join([*POLICY_HOMES.values(), *ACTOR_CRITICS.values()])}. A function of yours can be the expert "
+            "instead: --expert package.module:function"
+        )
+    return registry.load("learner", known[0])
+
+
+POLICY_HOMES = {
+    ".sac.": "sac",
+    ".td3.": "td3",
+    ".dqn.": "dqn",
+    ".recurrent.": "sb3_contrib.RecurrentPPO",
+    ".tqc.": "sb3_contrib.TQC",
+    ".qrdqn.": "sb3_contrib.QRDQN",
+}
+"""What the module of a zip's policy has in its name, and the algorithm that reads it."""
+COMMON_POLICIES = "stable_baselines3.common.policies"
+ACTOR_CRITICS = {"clip_range": "ppo", "cg_max_steps": "sb3_contrib.TRPO", "gae_lambda": "a2c"}
+"""Settings that tell the algorithms with a common policy apart, in this order."""
 
 
 def _checked(expert: Expert, venv: VecEnv) -> Expert:

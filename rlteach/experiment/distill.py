@@ -57,6 +57,7 @@ def distill(
     budget: int = 64_000,
     student_obs: str = "student",
     expert_obs: str = "",
+    expert_normalizer: str = "",
     trust: bool = False,
     teacher: str = "uniform",
     seed: int = 0,
@@ -74,6 +75,7 @@ def distill(
         budget: Environment steps that the student may use.
         student_obs: What it sees: a role, or observation groups joined by commas.
         expert_obs: What the expert sees; what it was trained on by default.
+        expert_normalizer: File that `VecNormalize.save` wrote, where the expert is an SB3 zip trained under one.
         trust: Whether the expert's file may execute code that it holds.
         teacher: Curriculum teacher that proposes its tasks.
         seed: Seed of everything.
@@ -92,6 +94,7 @@ def distill(
         budget=budget,
         student_obs=student_obs,
         expert_obs=expert_obs,
+        expert_normalizer=expert_normalizer,
         trust=trust,
         teacher=teacher,
         seed=seed,
@@ -118,6 +121,7 @@ def config_of(
     budget: int,
     student_obs: str,
     expert_obs: str,
+    expert_normalizer: str = "",
     trust: bool,
     teacher: str,
     seed: int,
@@ -135,6 +139,7 @@ def config_of(
     batch = environments.has_batch_form(home["id"]) and home.get("vec", "auto") in ("auto", "batch")
     settings: dict[str, Any] = {"expert": source, "student_obs": student_obs, "policy_kwargs": kwargs}
     settings |= {"expert_obs": expert_obs} if expert_obs else {}
+    settings |= {"expert_normalizer": expert_normalizer} if expert_normalizer else {}
     settings |= {"trust": True} if trust else {}
     data = {
         "env": {**home, "n_envs": BATCH_ENVS if batch else SINGLE_ENVS},

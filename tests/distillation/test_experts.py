@@ -3,9 +3,11 @@
 import inspect
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
+import stable_baselines3
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
@@ -169,6 +171,31 @@ def test_the_class_of_a_zip_is_told_by_what_it_holds(tmp_path):
     expert = load_expert(tmp_path / "sac.zip", venv(), trust=True)
     assert isinstance(expert, PolicyExpert)
     assert expert.policy.squash_output
+
+
+@pytest.mark.parametrize("name", ["A2C", "TD3", "TQC", "TRPO"])
+def test_zips_of_other_algorithms_are_read_too(tmp_path, name):
+    home = stable_baselines3
+    if name in ("TQC", "TRPO"):
+        home = pytest.importorskip("sb3_contrib", reason="pip install rlteach[contrib]")
+    envs = venv(n=1)
+    model = getattr(home, name)("MlpPolicy", ViewVecEnv(envs, View.of(envs, "expert")), device="cpu", seed=0)
+    model.save(tmp_path / "it.zip")
+    expert = load_expert(tmp_path / "it.zip", venv(), trust=True)
+    seen = np.random.default_rng(0).normal(size=(5, expert.view.size)).astype(np.float32)
+    assert np.array_equal(expert.label(seen)[0], model.predict(seen, deterministic=True)[0])
+
+
+def test_a_zip_of_an_unknown_algorithm_is_refused(tmp_path):
+    sb3_zip(tmp_path / "ppo.zip")
+    with zipfile.ZipFile(tmp_path / "ppo.zip") as file, zipfile.ZipFile(tmp_path / "own.zip", "w") as other:
+        for name in file.namelist():
+            text = file.read(name)
+            if name == "data":
+                text = text.replace(b"stable_baselines3.common.policies", b"mine.policies")
+            other.writestr(name, text)
+    with pytest.raises(UserError, match="which is not one of sac"):
+        load_expert(tmp_path / "own.zip", venv(), trust=True)
 
 
 def test_a_recurrent_policy_keeps_its_memory(tmp_path):

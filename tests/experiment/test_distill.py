@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecNormalize
 
 import rlteach
 from rlteach.cli import main
@@ -13,6 +15,7 @@ from rlteach.distillation.students import load_student
 from rlteach.errors import ConfigError, UnknownName, UserError
 from rlteach.experiment import config, distill
 from rlteach.experiment.run import Interrupted, resume, run
+from rlteach.observations import View, ViewVecEnv
 
 WIND = "rlteach/WindGain-v0"
 
@@ -181,6 +184,23 @@ def test_the_command_line_distils(tmp_path, monkeypatch, capsys, expert):
     assert code == 0, err
     assert "return/uniform/det" in out and "random actions" in err
     assert (tmp_path / "made" / "student" / "student.json").is_file()
+
+
+def test_the_command_line_takes_a_zips_normaliser(tmp_path, monkeypatch, capsys):
+    envs = rlteach.make_vec_env(WIND, 2, seed=0)
+    seen = VecNormalize(ViewVecEnv(envs, View.of(envs, "expert")))
+    model = PPO("MlpPolicy", seen, device="cpu", seed=0, n_steps=16, batch_size=32, n_epochs=1)
+    model.learn(32)
+    model.save(tmp_path / "ppo.zip")
+    seen.save(tmp_path / "ppo.pkl")
+    monkeypatch.chdir(tmp_path)
+    common = ("distill", "--expert", "ppo.zip", "--env", WIND, "--trust", "--no-probe", "--steps", "128")
+    code, _, err = command(capsys, monkeypatch, *common, "--out", "with", "--expert-normalizer", "ppo.pkl")
+    assert code == 0, err
+    assert "expert_normalizer: ppo.pkl" in (tmp_path / "with" / "config.yaml").read_text()
+    code, _, err = command(capsys, monkeypatch, *common, "--out", "without", "--expert-normalizer", "nowhere.pkl")
+    assert code == 2
+    assert "no file nowhere.pkl" in err
 
 
 def test_the_command_line_tells_what_is_wrong(tmp_path, monkeypatch, capsys):
