@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from rlteach.protocols import State
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.base import Array, TaskTeacher, require
-from rlteach.teachers.gaussian_mixture import TaskMixture, best_mixture
+from rlteach.teachers.gaussian_mixture import MixtureSearch, TaskMixture
 from rlteach.teachers.history import History
 
 FIRST_WITH_PROGRESS = 6
@@ -90,11 +90,12 @@ class ALPGMM(TaskTeacher):
     2019, algorithm 1. The absolute learning progress of a task is the difference between its return and that of the
     nearest task played before. Every `fit_every` episodes mixtures of `min_components` to `max_components` Gaussians
     are fitted to the last `fit_every` rows (task, progress), the one with the lowest AIC is kept, and a Gaussian is
-    drawn in proportion to its mean progress.
+    drawn in proportion to its mean progress. It needs the return of every episode and pays no roll-outs of its own.
 
     Deviations from the published code: tasks in the unit cube and returns scaled to [0, 1] (raw units let the widest
     axis decide), an own generator in which seed 0 is a seed, samples outside the space are drawn again before they are
-    clipped, `max_components` is included, and the history is bounded. With noisy returns of standard deviation s the
+    clipped, `max_components` is included, the history is bounded, and a fit is spread over the outcomes that follow,
+    one number of components after the other, so that no environment has to wait for all nine. With noisy returns of standard deviation s the
     progress has a floor of about 1.13 s everywhere, as published.
 
     Args:
@@ -108,7 +109,7 @@ class ALPGMM(TaskTeacher):
         return_range: Smallest and largest return, if known.
     """
 
-    state_names = ("_past", "_recent", "_since_fit", "_mixture")
+    state_names = ("_past", "_recent", "_since_fit", "_search", "_mixture")
 
     def __init__(
         self,
@@ -131,10 +132,10 @@ class ALPGMM(TaskTeacher):
             history=(history, FIRST_WITH_PROGRESS, None),
         )
         self.fit_every, self.uniform_share = fit_every, uniform_share
-        self.components = range(min_components, max_components + 1)
         self._past = NearestReturn(history, self.dimension)
         self._recent = History(fit_every, self.dimension + 1)
         self._since_fit = 0
+        self._search = MixtureSearch(range(min_components, max_components + 1), within=fit_every)
         self._mixture = TaskMixture(self.dimension)
 
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
@@ -160,9 +161,15 @@ class ALPGMM(TaskTeacher):
             self._since_fit += 1
             if self._since_fit == self.fit_every:
                 self._since_fit = 0
-                self._fit()
+                self._search_on(self.fit_every)  # as a rule there is nothing left of the last search
+                self._search.begin(self._rows_to_fit())
+        self._search_on(len(tasks))
 
-    def _fit(self) -> None:
-        fitted = best_mixture(self._recent.rows(), self.components, self.rng)
-        d = self.dimension
-        self._mixture.set(fitted.means[:, :d], fitted.covariances[:, :d, :d], fitted.means[:, d])
+    def _rows_to_fit(self) -> Array:
+        return self._recent.rows()
+
+    def _search_on(self, outcomes: int) -> None:
+        found = self._search.advance(outcomes, self.rng) if self._search else None
+        if found is not None:
+            d = self.dimension
+            self._mixture.set(found.means[:, :d], found.covariances[:, :d, :d], found.means[:, d])

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.base import Array, TaskTeacher, require
-from rlteach.teachers.gaussian_mixture import TaskMixture, best_mixture
+from rlteach.teachers.gaussian_mixture import MixtureSearch, TaskMixture
 from rlteach.teachers.history import History
 
 
@@ -24,11 +24,12 @@ class CovarGMM(TaskTeacher):
     In the form that Portelas et al. (2019) compared ALP-GMM with. Every `fit_every` episodes mixtures of
     `min_components` to `max_components` Gaussians are fitted to the last `fit_every` rows (task, position in the batch
     in [0, 1), return), and the one with the lowest AIC is kept; a Gaussian is drawn in proportion to its
-    `covariance_progress`.
+    `covariance_progress`. It needs the return of every episode and pays no roll-outs of its own.
 
     Deviations from the published code: tasks in the unit cube and returns scaled to [0, 1] (raw units let the widest
     axis decide), an own generator (its mixtures had no seed), samples outside the space are drawn again before they
-    are clipped, and `max_components` is included.
+    are clipped, `max_components` is included, and a fit is spread over the outcomes that follow, one number of
+    components after the other.
 
     Args:
         task_space: Any Gymnasium space, or a `TaskSpace`.
@@ -40,7 +41,7 @@ class CovarGMM(TaskTeacher):
         return_range: Smallest and largest return, if known.
     """
 
-    state_names = ("_history", "_since_fit", "_mixture")
+    state_names = ("_history", "_since_fit", "_search", "_mixture")
 
     def __init__(
         self,
@@ -61,9 +62,9 @@ class CovarGMM(TaskTeacher):
             uniform_share=(uniform_share, 0, 1),
         )
         self.fit_every, self.uniform_share = fit_every, uniform_share
-        self.components = range(min_components, max_components + 1)
         self._history = History(fit_every, self.dimension + 1)
         self._since_fit = 0
+        self._search = MixtureSearch(range(min_components, max_components + 1), within=fit_every)
         self._mixture = TaskMixture(self.dimension)
 
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
@@ -85,11 +86,17 @@ class CovarGMM(TaskTeacher):
             self._since_fit += 1
             if self._since_fit == self.fit_every:
                 self._since_fit = 0
-                self._fit()
+                self._search_on(self.fit_every)  # as a rule there is nothing left of the last search
+                self._search.begin(self._rows_to_fit())
+        self._search_on(len(tasks))
 
-    def _fit(self) -> None:
+    def _rows_to_fit(self) -> Array:
         rows = self._history.rows()
         time = np.arange(len(rows)) / len(rows)
-        fitted = best_mixture(np.column_stack([rows[:, :-1], time, self.scale(rows[:, -1])]), self.components, self.rng)
-        d = self.dimension
-        self._mixture.set(fitted.means[:, :d], fitted.covariances[:, :d, :d], covariance_progress(fitted.covariances))
+        return np.column_stack([rows[:, :-1], time, self.scale(rows[:, -1])])
+
+    def _search_on(self, outcomes: int) -> None:
+        found = self._search.advance(outcomes, self.rng) if self._search else None
+        if found is not None:
+            d, progress = self.dimension, covariance_progress(found.covariances)
+            self._mixture.set(found.means[:, :d], found.covariances[:, :d, :d], progress)

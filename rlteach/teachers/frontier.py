@@ -47,7 +47,8 @@ class Frontier(TaskTeacher):
     Every `refit_every` episodes a forest of extremely randomised trees (Geurts et al., 2006) is fitted to the recent
     (task, return) pairs; candidates are uniform points and jittered recent tasks; they are drawn in proportion to
     `frontier_weight` of the forest's prediction until the next fit. The trees see the task and, drawn anew at each
-    fit, random directions of it, so that frontiers need not follow the axes.
+    fit, random directions of it, so that frontiers need not follow the axes. It needs the return of every episode and
+    pays no roll-outs of its own.
 
     Args:
         task_space: Any Gymnasium space, or a `TaskSpace`.

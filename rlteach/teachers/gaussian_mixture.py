@@ -6,7 +6,7 @@ outside the arithmetic; `em` repeats its arithmetic (same updates, same stopping
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,10 +109,53 @@ def aic(mixture: Mixture, n: int) -> float:
     return float(2 * parameters - 2 * n * mixture.log_likelihood)
 
 
-def best_mixture(rows: Array, components: Iterable[int], rng: np.random.Generator) -> Mixture:
-    """Fit one mixture for each number of components and return the one with the lowest AIC."""
-    fitted = [em(rows, initial_responsibilities(rows, k, rng)) for k in components if k < len(rows)]
-    return min(fitted, key=lambda mixture: aic(mixture, len(rows)))
+class MixtureSearch:
+    """Fits one mixture for each number of components, the smallest first, and keeps the one with the lowest AIC.
+
+    Fitting nine of them at once would keep every environment waiting for the tenth part of a second, so a teacher goes
+    on with its search a little whenever outcomes come in.
+
+    Args:
+        components: Numbers of components, in ascending order.
+        within: Number of outcomes over which a search is spread, at most.
+    """
+
+    def __init__(self, components: range, within: int) -> None:
+        self.components, self.within = components, within
+        self._rows: Array = np.zeros((0, 0))
+        self._tried = 0
+        self._best: Mixture | None = None
+
+    def __bool__(self) -> bool:
+        return len(self._rows) > 0
+
+    def begin(self, rows: Array) -> None:
+        """Begin anew, for rows (n, d); there must be more of them than components."""
+        self._rows, self._tried, self._best = rows, 0, None
+
+    def advance(self, outcomes: int, rng: np.random.Generator) -> Mixture | None:
+        """Go on as far as is due after so many more outcomes; return the best mixture once it is found."""
+        for _ in range(min(-(-len(self.components) * outcomes // self.within), len(self.components) - self._tried)):
+            k = self.components[self._tried]
+            fitted = em(self._rows, initial_responsibilities(self._rows, k, rng))
+            n = len(self._rows)
+            if self._best is None or aic(fitted, n) < aic(self._best, n):
+                self._best = fitted
+            self._tried += 1
+        if self._tried < len(self.components):
+            return None
+        self._rows = np.zeros((0, 0))
+        return self._best
+
+    def state_dict(self) -> State:
+        """Return the rows, and how far the search has come."""
+        best = None if self._best is None or not self else dataclasses.asdict(self._best)
+        return {"rows": self._rows, "tried": self._tried, "best": best}
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue from `state_dict`."""
+        self._rows, self._tried = np.array(state["rows"], dtype=np.float64), int(state["tried"])
+        self._best = None if state["best"] is None else Mixture(**state["best"])
 
 
 class TaskMixture:

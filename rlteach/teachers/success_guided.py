@@ -41,7 +41,7 @@ class SuccessGuided(TaskTeacher):
     `success_weight`. Deviations: the set is a scrambled Sobol sequence (all levels of a discrete space), an outcome
     counts for the nearest candidate, success rates are posterior means under a Beta prior but never below a share of
     the best neighbour's (which is what makes the next step tried before its first success), and a draw is spread over
-    the candidate's cell.
+    the candidate's cell. It needs the success of every episode and pays no roll-outs of its own.
 
     Args:
         task_space: Any Gymnasium space, or a `TaskSpace`.

@@ -150,15 +150,10 @@ def test_a_composition_passes_the_checks():
 def test_fitting_teachers_stay_in_a_space_of_fifty_dimensions_with_their_own_settings(name):
     space = TaskSpace.of(SPACES["50-D Box"])
     teacher = make(space, seed=0, name=name)
-    for _ in range(13):
+    for _ in range(24):
         lessons = teacher.propose(20)
         teacher.observe([Outcome(lesson.id, lesson.task[0], 0.0, 1, 0.0, True) for lesson in lessons])
-    assert {lesson.origin for lesson in lessons} <= {
-        "alp_gmm/bootstrap",
-        "covar_gmm/bootstrap",
-        "frontier/forest",
-        "frontier/uniform",
-    }
+    assert {lesson.origin.split("/")[0] for lesson in lessons} == {name}
     lessons = teacher.propose(100)
     assert all(space.contains(lesson.task) for lesson in lessons)
     assert not any(lesson.origin.endswith(("bootstrap", "warm-up")) for lesson in lessons)

@@ -5,7 +5,6 @@ import pytest
 from gymnasium.spaces import Box
 
 from rlteach.errors import ConfigError
-from rlteach.teachers import covar_gmm
 from rlteach.teachers.covar_gmm import CovarGMM, covariance_progress
 from rlteach.teachers.gaussian_mixture import em
 from tests.teachers.students import Toy, drawn, outcome, play, points_of
@@ -30,23 +29,18 @@ def test_progress_is_the_covariance_of_time_and_return_of_the_data_where_it_is_p
     np.testing.assert_allclose(progress, [max(0.0, expected)], atol=1e-12)
 
 
-def test_the_fit_sees_tasks_their_place_in_the_batch_and_scaled_returns(monkeypatch):
+def test_the_fit_sees_tasks_their_place_in_the_batch_and_scaled_returns():
     seen = []
-
-    def noting(rows, components, rng):
-        seen.append((rows.copy(), list(components)))
-        return em(rows, np.ones((len(rows), 1)))
-
-    monkeypatch.setattr(covar_gmm, "best_mixture", noting)
     teacher = CovarGMM(SQUARE, seed=0, fit_every=20, min_components=2, max_components=5, return_range=(0.0, 20.0))
+    begin = teacher._search.begin
+    teacher._search.begin = lambda rows: seen.append(rows.copy()) or begin(rows)
     points, _ = play(teacher, ripple, 60)
     assert len(seen) == 3
-    for batch, (rows, components) in enumerate(seen):
+    for batch, rows in enumerate(seen):
         own = range(20 * batch, 20 * batch + 20)
         np.testing.assert_allclose(rows[:, :2], points[own])
         np.testing.assert_allclose(rows[:, 2], [i / 20 for i in range(20)])
         np.testing.assert_allclose(rows[:, 3], [ripple(points[i], i) / 20.0 for i in own])
-        assert components == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -64,14 +58,16 @@ def test_it_samples_where_the_return_rises_with_time_and_not_where_it_falls(seed
 
 def test_when_nothing_rises_all_gaussians_are_drawn_alike():
     teacher = CovarGMM(LINE, seed=0, fit_every=100, uniform_share=0.0, max_components=3)
-    play(teacher, lambda point, episode: -float(episode), 100)
+    play(teacher, lambda point, episode: -float(episode), 110)
     scores = np.diff(teacher._mixture._cumulative, prepend=0.0)
     assert len(scores) >= 2 and (scores == 1.0).all()
 
 
 def test_tasks_are_uniform_until_the_first_fit_and_then_a_share_of_them():
     teacher = CovarGMM(SQUARE, seed=0, uniform_share=0.3, **QUICK)
-    _, origins = play(teacher, ripple, 60)
+    _, origins = play(
+        teacher, ripple, 70
+    )  # five at a time: the fit goes on for three calls, one for each number of components
     assert set(origins) == {"covar_gmm/bootstrap"}
     origins = [lesson.origin for lesson in teacher.propose(2000)]
     assert np.mean([origin == "covar_gmm/uniform" for origin in origins]) == pytest.approx(0.3, abs=0.04)
