@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from rlteach.protocols import State
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.base import Array, TaskTeacher, require
-from rlteach.teachers.gaussian_mixture import MixtureSearch, TaskMixture
+from rlteach.teachers.gaussian_mixture import Mixture, MixtureSearch, TaskMixture, steps_after
 from rlteach.teachers.history import History
 
 FIRST_WITH_PROGRESS = 6
@@ -94,9 +94,9 @@ class ALPGMM(TaskTeacher):
 
     Deviations from the published code: tasks in the unit cube and returns scaled to [0, 1] (raw units let the widest
     axis decide), an own generator in which seed 0 is a seed, samples outside the space are drawn again before they are
-    clipped, `max_components` is included, the history is bounded, and a fit is spread over the outcomes that follow,
-    one number of components after the other, so that no environment has to wait for all nine. With noisy returns of standard deviation s the
-    progress has a floor of about 1.13 s everywhere, as published.
+    clipped, `max_components` is included, the history is bounded, and a fit is spread over the outcomes that follow, so
+    that no environment waits for all of it. With noisy returns of standard deviation s the progress has a floor of
+    about 1.13 s everywhere, as published.
 
     Args:
         task_space: Any Gymnasium space, or a `TaskSpace`.
@@ -135,7 +135,7 @@ class ALPGMM(TaskTeacher):
         self._past = NearestReturn(history, self.dimension)
         self._recent = History(fit_every, self.dimension + 1)
         self._since_fit = 0
-        self._search = MixtureSearch(range(min_components, max_components + 1), within=fit_every)
+        self._search = MixtureSearch(range(min_components, max_components + 1))
         self._mixture = TaskMixture(self.dimension)
 
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
@@ -161,15 +161,14 @@ class ALPGMM(TaskTeacher):
             self._since_fit += 1
             if self._since_fit == self.fit_every:
                 self._since_fit = 0
-                self._search_on(self.fit_every)  # as a rule there is nothing left of the last search
+                self._take(self._search.finish(self.rng))  # as a rule nothing is left of the last search
                 self._search.begin(self._rows_to_fit())
-        self._search_on(len(tasks))
+        self._take(self._search.advance(steps_after(len(tasks)), self.rng))
 
     def _rows_to_fit(self) -> Array:
         return self._recent.rows()
 
-    def _search_on(self, outcomes: int) -> None:
-        found = self._search.advance(outcomes, self.rng) if self._search else None
+    def _take(self, found: Mixture | None) -> None:
         if found is not None:
             d = self.dimension
             self._mixture.set(found.means[:, :d], found.covariances[:, :d, :d], found.means[:, d])

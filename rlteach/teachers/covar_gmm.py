@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.base import Array, TaskTeacher, require
-from rlteach.teachers.gaussian_mixture import MixtureSearch, TaskMixture
+from rlteach.teachers.gaussian_mixture import Mixture, MixtureSearch, TaskMixture, steps_after
 from rlteach.teachers.history import History
 
 
@@ -28,8 +28,7 @@ class CovarGMM(TaskTeacher):
 
     Deviations from the published code: tasks in the unit cube and returns scaled to [0, 1] (raw units let the widest
     axis decide), an own generator (its mixtures had no seed), samples outside the space are drawn again before they
-    are clipped, `max_components` is included, and a fit is spread over the outcomes that follow, one number of
-    components after the other.
+    are clipped, `max_components` is included, and a fit is spread over the outcomes that follow.
 
     Args:
         task_space: Any Gymnasium space, or a `TaskSpace`.
@@ -64,7 +63,7 @@ class CovarGMM(TaskTeacher):
         self.fit_every, self.uniform_share = fit_every, uniform_share
         self._history = History(fit_every, self.dimension + 1)
         self._since_fit = 0
-        self._search = MixtureSearch(range(min_components, max_components + 1), within=fit_every)
+        self._search = MixtureSearch(range(min_components, max_components + 1))
         self._mixture = TaskMixture(self.dimension)
 
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
@@ -86,17 +85,16 @@ class CovarGMM(TaskTeacher):
             self._since_fit += 1
             if self._since_fit == self.fit_every:
                 self._since_fit = 0
-                self._search_on(self.fit_every)  # as a rule there is nothing left of the last search
+                self._take(self._search.finish(self.rng))  # as a rule nothing is left of the last search
                 self._search.begin(self._rows_to_fit())
-        self._search_on(len(tasks))
+        self._take(self._search.advance(steps_after(len(tasks)), self.rng))
 
     def _rows_to_fit(self) -> Array:
         rows = self._history.rows()
         time = np.arange(len(rows)) / len(rows)
         return np.column_stack([rows[:, :-1], time, self.scale(rows[:, -1])])
 
-    def _search_on(self, outcomes: int) -> None:
-        found = self._search.advance(outcomes, self.rng) if self._search else None
+    def _take(self, found: Mixture | None) -> None:
         if found is not None:
             d, progress = self.dimension, covariance_progress(found.covariances)
             self._mixture.set(found.means[:, :d], found.covariances[:, :d, :d], progress)

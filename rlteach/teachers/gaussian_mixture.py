@@ -68,21 +68,33 @@ def maximise(rows: Array, responsibilities: Array) -> tuple[Array, Array, Array]
     return counts / counts.sum(), means, covariances
 
 
+def started(rows: Array, responsibilities: Array) -> Mixture:
+    """Return the mixture of initial responsibilities (n, k), its likelihood not known yet."""
+    return Mixture(*maximise(rows, responsibilities), -np.inf)
+
+
+def improved(rows: Array, mixture: Mixture) -> Mixture:
+    """Return the mixture after one E and M step; the likelihood is that of the one before."""
+    joint = log_densities(rows, mixture.weights, mixture.means, mixture.covariances)
+    top = joint.max(axis=1, keepdims=True)
+    scaled = np.exp(joint - top)
+    total = scaled.sum(axis=1, keepdims=True)
+    return Mixture(*maximise(rows, scaled / total), float((top + np.log(total)).mean()))
+
+
+def settled(before: Mixture, after: Mixture, iterations: int) -> bool:
+    """Return whether expectation maximisation ends: the likelihood gained under 1e-3, or 100 iterations are done."""
+    return abs(after.log_likelihood - before.log_likelihood) < TOLERANCE or iterations == MAX_ITERATIONS
+
+
 def em(rows: Array, responsibilities: Array) -> Mixture:
-    """Run expectation maximisation from initial responsibilities (n, k) until the log-likelihood gains under 1e-3."""
-    weights, means, covariances = maximise(rows, responsibilities)
-    before = -np.inf
-    for _ in range(MAX_ITERATIONS):
-        joint = log_densities(rows, weights, means, covariances)
-        top = joint.max(axis=1, keepdims=True)
-        scaled = np.exp(joint - top)
-        total = scaled.sum(axis=1, keepdims=True)
-        now = float((top + np.log(total)).mean())
-        weights, means, covariances = maximise(rows, scaled / total)
-        if abs(now - before) < TOLERANCE:
+    """Run expectation maximisation from initial responsibilities (n, k) to its end."""
+    after = started(rows, responsibilities)
+    for iterations in range(1, MAX_ITERATIONS + 1):
+        before, after = after, improved(rows, after)
+        if settled(before, after, iterations):
             break
-        before = now
-    return Mixture(weights, means, covariances, now)
+    return after
 
 
 def initial_responsibilities(rows: Array, k: int, rng: np.random.Generator) -> Array:
@@ -112,18 +124,18 @@ def aic(mixture: Mixture, n: int) -> float:
 class MixtureSearch:
     """Fits one mixture for each number of components, the smallest first, and keeps the one with the lowest AIC.
 
-    Fitting nine of them at once would keep every environment waiting for the tenth part of a second, so a teacher goes
-    on with its search a little whenever outcomes come in.
+    Nine fits at once would keep every environment waiting for the tenth part of a second, so a teacher goes on with
+    its search a little whenever outcomes come in.
 
     Args:
         components: Numbers of components, in ascending order.
-        within: Number of outcomes over which a search is spread, at most.
     """
 
-    def __init__(self, components: range, within: int) -> None:
-        self.components, self.within = components, within
+    def __init__(self, components: range) -> None:
+        self.components = components
         self._rows: Array = np.zeros((0, 0))
-        self._tried = 0
+        self._tried = self._iterations = 0
+        self._now: Mixture | None = None
         self._best: Mixture | None = None
 
     def __bool__(self) -> bool:
@@ -131,31 +143,57 @@ class MixtureSearch:
 
     def begin(self, rows: Array) -> None:
         """Begin anew, for rows (n, d); there must be more of them than components."""
-        self._rows, self._tried, self._best = rows, 0, None
+        self._rows, self._tried, self._now, self._best = rows, 0, None, None
 
-    def advance(self, outcomes: int, rng: np.random.Generator) -> Mixture | None:
-        """Go on as far as is due after so many more outcomes; return the best mixture once it is found."""
-        for _ in range(min(-(-len(self.components) * outcomes // self.within), len(self.components) - self._tried)):
-            k = self.components[self._tried]
-            fitted = em(self._rows, initial_responsibilities(self._rows, k, rng))
-            n = len(self._rows)
-            if self._best is None or aic(fitted, n) < aic(self._best, n):
-                self._best = fitted
-            self._tried += 1
-        if self._tried < len(self.components):
-            return None
-        self._rows = np.zeros((0, 0))
-        return self._best
+    def advance(self, steps: int, rng: np.random.Generator) -> Mixture | None:
+        """Take so many steps of expectation maximisation; return the best mixture once it is found."""
+        for _ in range(steps):
+            if not self:
+                break
+            if self._now is None:
+                start = initial_responsibilities(self._rows, self.components[self._tried], rng)
+                self._now, self._iterations = started(self._rows, start), 0
+            before, self._now = self._now, improved(self._rows, self._now)
+            self._iterations += 1
+            if settled(before, self._now, self._iterations):
+                self._compare(self._now)
+                if self._tried == len(self.components):
+                    self._rows = np.zeros((0, 0))
+                    return self._best
+        return None
+
+    def _compare(self, fitted: Mixture) -> None:
+        n = len(self._rows)
+        if self._best is None or aic(fitted, n) < aic(self._best, n):
+            self._best = fitted
+        self._now = None
+        self._tried += 1
+
+    def finish(self, rng: np.random.Generator) -> Mixture | None:
+        """Take all steps that are left; return the best mixture if there were any."""
+        return self.advance(len(self.components) * MAX_ITERATIONS, rng)
 
     def state_dict(self) -> State:
         """Return the rows, and how far the search has come."""
-        best = None if self._best is None or not self else dataclasses.asdict(self._best)
-        return {"rows": self._rows, "tried": self._tried, "best": best}
+        now, best = (
+            None if mixture is None or not self else dataclasses.asdict(mixture) for mixture in (self._now, self._best)
+        )
+        return {"rows": self._rows, "tried": self._tried, "iterations": self._iterations, "now": now, "best": best}
 
     def load_state_dict(self, state: State) -> None:
         """Continue from `state_dict`."""
-        self._rows, self._tried = np.array(state["rows"], dtype=np.float64), int(state["tried"])
-        self._best = None if state["best"] is None else Mixture(**state["best"])
+        self._rows = np.array(state["rows"], dtype=np.float64)
+        self._tried, self._iterations = int(state["tried"]), int(state["iterations"])
+        self._now, self._best = (None if state[name] is None else Mixture(**state[name]) for name in ("now", "best"))
+
+
+def steps_after(outcomes: int) -> int:
+    """Return how many steps a search takes after so many outcomes at once.
+
+    A step takes up to a millisecond in six dimensions, and some 250 of them find a mixture: no single environment waits
+    for more than fifteen; where outcomes come in by the dozen, one for each is done before the next search.
+    """
+    return max(15, outcomes)
 
 
 class TaskMixture:

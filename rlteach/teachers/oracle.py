@@ -15,8 +15,8 @@ from rlteach.teachers.base import Array, TaskTeacher, require
 class Oracle(TaskTeacher):
     """Draws from a hand-made window and moves it on when most of its episodes succeed: an upper row for tables.
 
-    As the oracle of Portelas et al. (2019, ALP-GMM), with success in place of a return threshold. It needs the success of
-    every episode and, of the environment, to know what is hard; it pays no roll-outs of its own.
+    As the oracle of Portelas et al. (2019, ALP-GMM), with success in place of a return threshold. It needs the success
+    of every episode and, of the environment, to know what is hard; it pays no roll-outs of its own.
 
     Args:
         task_space: Any Gymnasium space, or a `TaskSpace`.

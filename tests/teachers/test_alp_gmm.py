@@ -86,6 +86,7 @@ def test_tasks_are_uniform_until_the_first_fit_and_then_a_share_of_them():
         teacher, ripple, 70
     )  # five at a time: the fit goes on for three calls, one for each number of components
     assert set(origins) == {"alp_gmm/bootstrap"}
+    teacher._take(teacher._search.finish(teacher.rng))
     lessons = teacher.propose(2000)
     assert {lesson.origin for lesson in lessons} == {"alp_gmm", "alp_gmm/uniform"}
     assert np.mean([lesson.origin == "alp_gmm/uniform" for lesson in lessons]) == pytest.approx(0.3, abs=0.04)
@@ -106,7 +107,7 @@ def test_a_gaussian_is_drawn_by_its_mean_progress_and_not_by_its_weight():
     few = [[*(0.8 + 0.02 * rng.standard_normal(2)), 0.6 + 0.01 * rng.standard_normal()] for _ in range(20)]
     teacher._recent.append(many + few)
     teacher._search.begin(teacher._rows_to_fit())
-    teacher._search_on(teacher.fit_every)
+    teacher._take(teacher._search.finish(teacher.rng))
     points = np.array(drawn(teacher, 3000))
     assert (points[:, 0] > 0.5).mean() == pytest.approx(0.6 / 0.8, abs=0.03)
 
@@ -117,13 +118,14 @@ def test_the_largest_number_of_components_is_used():
     centres = np.array([[0.1, 0.1, 0.1], [0.9, 0.1, 0.4], [0.1, 0.9, 0.6], [0.9, 0.9, 0.9]])
     teacher._recent.append(np.repeat(centres, 40, axis=0) + 0.01 * rng.standard_normal((160, 3)))
     teacher._search.begin(teacher._rows_to_fit())
-    teacher._search_on(teacher.fit_every)
+    teacher._take(teacher._search.finish(teacher.rng))
     assert len(teacher.state_dict()["own"]["_mixture"]["means"]) == 4
 
 
 def test_lessons_do_not_pile_up_on_the_border():
     teacher, noise = ALPGMM(SQUARE, seed=0, uniform_share=0.0), np.random.default_rng(0)
-    play(teacher, lambda point, episode: noise.normal(), 290)
+    play(teacher, lambda point, episode: noise.normal(), 250)
+    teacher._take(teacher._search.finish(teacher.rng))
     points = points_of(teacher, teacher.propose(4000))
     assert on_the_border(points) < 0.005
     mixture = teacher._mixture

@@ -58,17 +58,17 @@ def test_it_samples_where_the_return_rises_with_time_and_not_where_it_falls(seed
 
 def test_when_nothing_rises_all_gaussians_are_drawn_alike():
     teacher = CovarGMM(LINE, seed=0, fit_every=100, uniform_share=0.0, max_components=3)
-    play(teacher, lambda point, episode: -float(episode), 110)
+    play(teacher, lambda point, episode: -float(episode), 100)
+    teacher._take(teacher._search.finish(teacher.rng))
     scores = np.diff(teacher._mixture._cumulative, prepend=0.0)
     assert len(scores) >= 2 and (scores == 1.0).all()
 
 
 def test_tasks_are_uniform_until_the_first_fit_and_then_a_share_of_them():
     teacher = CovarGMM(SQUARE, seed=0, uniform_share=0.3, **QUICK)
-    _, origins = play(
-        teacher, ripple, 70
-    )  # five at a time: the fit goes on for three calls, one for each number of components
+    _, origins = play(teacher, ripple, 60)
     assert set(origins) == {"covar_gmm/bootstrap"}
+    teacher._take(teacher._search.finish(teacher.rng))
     origins = [lesson.origin for lesson in teacher.propose(2000)]
     assert np.mean([origin == "covar_gmm/uniform" for origin in origins]) == pytest.approx(0.3, abs=0.04)
 
