@@ -85,14 +85,12 @@ def test_listing_and_summarising_imports_no_plug_in():
 def test_loading_everything_leaves_the_process_as_it_was():
     """PLR's published code makes every floating-point warning an error, for the whole process, when it is imported."""
     code = """
-import random
 import numpy as np, torch, gymnasium
 from rlteach import registry
 
 def process():
-    legacy, own = np.random.get_state(), random.getstate()
     settings = np.geterr(), np.get_printoptions(), torch.get_default_dtype(), torch.get_num_threads()
-    return settings, torch.initial_seed(), legacy[1].tolist(), own
+    return settings, torch.initial_seed(), np.random.get_state()[1].tolist()
 
 before = process()
 for kind in ("teacher", "start", "method"):
