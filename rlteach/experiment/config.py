@@ -27,7 +27,7 @@ from rlteach.learners import learner_faults
 from rlteach.teachers.base import teacher_faults
 
 SCHEMA = 1
-LATER: dict[str, Any] = {"observations": "", "starts": None, "learner.resets": []}
+LATER: dict[str, Any] = {"observations": "", "starts": None, "starts.max_steps": None, "learner.resets": []}
 """Settings that came after the first results, and the value at which they leave a run's hash as it was."""
 
 
@@ -61,6 +61,7 @@ class StartsConfig(_Strict):
             id of a run, an SB3 zip, an ONNX file, `module:function`.
         episodes: Number of episodes that are collected.
         every: Environment steps between two snapshots.
+        max_steps: Environment steps after which a collected episode is cut off; None leaves that to the environment.
         store: Directory of a saved store to use instead.
         trust: Whether the expert's file may execute code that it holds.
     """
@@ -70,6 +71,7 @@ class StartsConfig(_Strict):
     policy: str = "random"
     episodes: int = Field(default=10, ge=1)
     every: int = Field(default=10, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
     store: str = ""
     trust: bool = False
 
@@ -163,10 +165,10 @@ class RunConfig(_Strict):
 
 
 def _without(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Return `data` without `key` (`a.b` reaches into mappings) where it holds `value`."""
+    """Return `data` without `key` (`a.b` reaches into mappings, if they are there) where it holds `value`."""
     head, _, rest = key.partition(".")
     if rest:
-        return {**data, head: _without(data[head], rest, value)}
+        return {**data, head: _without(data[head], rest, value)} if data.get(head) else dict(data)
     return {k: v for k, v in data.items() if k != head or v != value}
 
 

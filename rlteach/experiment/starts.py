@@ -129,6 +129,7 @@ class Starts:
                 self._store,
                 episodes=self.config.episodes,
                 every=self.config.every,
+                max_steps=self.config.max_steps,
                 seed=self.seed,
                 critic=critic,
                 tasks=self.tasks,

@@ -35,6 +35,9 @@ Policy = Callable[[Any], Any]
 Critic = Callable[[Any], float]
 """From one observation to the return that is to be expected from there on."""
 
+ENDLESS = 100_000
+"""Steps after which an episode that nothing limits is taken for endless."""
+
 COLLECTION = "collection"
 """The role to which `collect` charges its environment steps."""
 
@@ -81,7 +84,7 @@ def collect(
     Raises:
         InvalidValue: For an argument that is out of range, or a store of another environment's snapshots.
         MissingCapability: When the environment offers no snapshots.
-        EnvironmentFault: When it returns a reward that is not finite.
+        EnvironmentFault: When it returns a reward that is not finite, or an episode does not end.
     """
     _check_counts(episodes=episodes, every=every, max_steps=1 if max_steps is None else max_steps)
     if keep not in ("all", "best"):
@@ -140,9 +143,15 @@ def _play(
     take = capability(env, "get_snapshot")
     played = _Trajectory()
     ended = False
+    longest = ENDLESS if math.isinf(end) else end
     info: dict[str, Any] = {}
     while not ended:
         step = len(played.rewards)
+        if step == longest:
+            raise EnvironmentFault(
+                f"{env} has not ended an episode after {ENDLESS:,} steps, and has no time limit: say when episodes are "
+                "cut off while snapshots are collected, max_steps (starts.max_steps in a run)"
+            )
         if step % every == 0:
             played.snapshots[step] = take()
             played.values[step] = math.nan if critic is None else float(critic(observation))

@@ -203,6 +203,16 @@ def test_arguments_out_of_range_are_refused_before_anything_is_played(wrong, tol
     assert store.costs == {}
 
 
+def test_an_episode_that_never_ends_is_told_and_can_be_cut_off(monkeypatch):
+    monkeypatch.setattr("rlteach.snapshots.collect.ENDLESS", 300)
+    endless, store = restorable(gymnasium.make("Pendulum-v1").unwrapped), SnapshotStore()
+    with pytest.raises(EnvironmentFault, match=r"not ended an episode after 300 steps.*starts\.max_steps"):
+        collect(endless, None, store, episodes=1)
+    assert len(store) == 0
+    collect(endless, None, store, episodes=2, every=10, max_steps=301)
+    assert store.costs == {"collection": 602}
+
+
 def test_another_environments_store_is_refused_before_anything_is_played(solved):
     costs = dict(solved.costs)
     with pytest.raises(InvalidValue, match="corridor-14"):

@@ -40,6 +40,13 @@ def test_every_back_end_is_exact(name):
     assert 100 < report.mean_bytes < 100_000 and report.save_us > 0 < report.restore_us
 
 
+@pytest.mark.parametrize("name", ["MiniGrid-DoorKey-5x5-v0", "MiniGrid-Dynamic-Obstacles-6x6-v0", "BabyAI-GoToObj-v0"])
+def test_minigrid_is_exact(name):
+    pytest.importorskip("minigrid", reason="MiniGrid is not installed: pip install rlteach[minigrid]")
+    report = verify(restorable(gym.make(name)), n=3, actions=60)
+    assert (report.exact, report.states) == (True, 3)
+
+
 def test_time_limits_and_monitors_are_no_obstacle():
     env = gym.wrappers.TimeLimit(Monitor(restorable(gym.make("Pendulum-v1"))), 7)
     assert verify(env, n=10, actions=30).exact
