@@ -1,6 +1,6 @@
-"""Measure what teachers cost: processor time per episode as a markdown table, or memory over a long run.
+"""Measure what teachers cost: processor time per episode and longest call as a markdown table, or memory.
 
-    python scripts/time_teachers.py                                   # us per episode, 2-D and 8-D, 1 and 64 per call
+    python scripts/time_teachers.py                                   # 2-D and 8-D, 1 and 64 lessons per call
     python scripts/time_teachers.py --dimensions 2 --teachers frontier alp_gmm
     python scripts/time_teachers.py --memory --episodes 1000000       # growth of the resident memory; takes minutes
 
@@ -53,18 +53,20 @@ def played(lessons: list[Lesson], episode: int) -> list[Outcome]:
     return outcomes
 
 
-def teach(teacher: Any, episodes: int, batch: int, first: int = 0) -> float:
-    """Play episodes and return the processor seconds that the teacher alone spent."""
-    spent = 0.0
+def teach(teacher: Any, episodes: int, batch: int, first: int = 0) -> tuple[float, float]:
+    """Play episodes and return the processor seconds that the teacher alone spent, and those of its longest call."""
+    spent = longest = 0.0
     for episode in range(first, first + episodes, batch):
         start = time.process_time()
         lessons = teacher.propose(batch)
-        spent += time.process_time() - start
+        proposing = time.process_time() - start
         outcomes = played(lessons, episode)
         start = time.process_time()
         teacher.observe(outcomes)
-        spent += time.process_time() - start
-    return spent
+        observing = time.process_time() - start
+        spent += proposing + observing
+        longest = max(longest, proposing, observing)
+    return spent, longest
 
 
 def clock() -> float:
@@ -77,18 +79,20 @@ def clock() -> float:
 
 def time_table(names: list[str], dimensions: list[int], batches: list[int], episodes: int, repeats: int) -> None:
     columns = [(d, n) for d in dimensions for n in batches]
-    print(f"us per episode, propose + observe: median of {repeats} runs of {episodes} episodes, processor time\n")
+    print("us per episode, propose + observe, and the longest call, in ms: processor time, ", end="")
+    print(f"medians of {repeats} runs of {episodes} episodes\n")
     print("| teacher | " + " | ".join(f"{d}-D, {n} per call" for d, n in columns) + " |")
     print("|---|" + "---:|" * len(columns))
     for name in names:
         teach(build(name, dimensions[0]), 600, 1)  # imports and caches
         cells = []
         for dimension, batch in columns:
-            runs = []
+            runs, calls = [], []
             for _ in range(repeats):
-                spent = teach(build(name, dimension), episodes, batch)
+                spent, longest = teach(build(name, dimension), episodes, batch)
                 runs.append(1e6 * (spent / episodes - 2 * clock() / batch))
-            cells.append(f"{statistics.median(runs):.0f}")
+                calls.append(1e3 * longest)
+            cells.append(f"{statistics.median(runs):.0f} ({statistics.median(calls):.0f})")
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
     print(f"\nyardstick on this machine, now: gymnasium's Box.sample takes {yardstick():.0f} us")
 
