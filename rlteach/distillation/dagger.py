@@ -49,8 +49,8 @@ class Dagger(Imitation):
         beta_rounds: Rounds of the linear schedule.
         beta_decay: Factor of the exponential schedule.
         beta_share: Share of the constant schedule; ResiP (Ankile et al. 2024) takes 0.5.
-        mixing: Whether it is drawn for each `step` who acts, or for each `episode`; `auto` takes episodes for students
-            with memory, which would otherwise remember what nobody did.
+        mixing: Whether it is drawn for each `step` who acts, or for each `episode`; `auto` takes episodes for recurrent
+            students, which would otherwise remember, to an episode's end, what nobody did.
     """
 
     beta: Literal["first", "linear", "exponential", "constant", "none"] = "first"
@@ -62,7 +62,8 @@ class Dagger(Imitation):
     def __post_init__(self) -> None:
         """Build it."""
         super().__post_init__()
-        self._by_episode = self.mixing == "episode" or (self.mixing == "auto" and self.student.state_size > 0)
+        recurrent = self.student.state_size > 0 and not self.student.state_is_data
+        self._by_episode = self.mixing == "episode" or (self.mixing == "auto" and recurrent)
         self._drivers = np.zeros(self.env.num_envs, dtype=bool)
 
     @classmethod

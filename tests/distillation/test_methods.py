@@ -148,6 +148,13 @@ def test_a_constant_share_of_the_steps_is_driven_by_the_expert_in_every_round():
     assert "beta_decay = 'a'" in " ".join(Dagger.setting_faults("mlp", {"expert": "x", "beta_decay": "a"}))
 
 
+@pytest.mark.parametrize("policy", ["stack", "transformer"])
+def test_a_student_that_sees_the_last_steps_gets_its_driver_at_every_step(policy):
+    learner = make("dagger", policy, beta="constant", beta_share=0.5, n_envs=64)
+    learner._last_episode_starts = np.zeros(64, dtype=bool)
+    assert not np.array_equal(learner.drivers(), learner.drivers())
+
+
 def test_a_student_with_memory_keeps_its_driver_for_a_whole_episode():
     learner = make("dagger", "gru", beta="exponential", beta_decay=0.5, n_envs=64)
     learner.round = 1
