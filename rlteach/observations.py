@@ -241,8 +241,9 @@ def _runs(places: Sequence[tuple[str, int]]) -> tuple[Source, ...]:
 
 def _places(sources: Sequence[Source], space: spaces.Space[Any]) -> Iterator[tuple[str, int]]:
     """Yield the key and the column of every value of flat sources."""
-    for source in sources:
-        yield from ((source[0], column) for column in source[1] or range(int(np.prod(_box(space, source).shape))))
+    for key, chosen in sources:
+        columns = range(int(np.prod(_box(space, (key, None)).shape))) if chosen is None else chosen
+        yield from ((key, column) for column in columns)
 
 
 def _groups_named(sight: str | Sequence[str], offered: Mapping[str, Any]) -> tuple[str, ...]:

@@ -191,3 +191,12 @@ def test_columns_of_a_dicts_policy_go_to_what_the_expert_alone_sees():
 def test_nothing_can_be_hidden_where_no_group_is_called_policy():
     with pytest.raises(InvalidValue, match="flat group 'policy'"):
         rlteach.HideCoordinates(Sensors(), [0])
+
+
+def test_a_group_without_columns_shows_nothing():
+    class Open(Overlapping):
+        observation_groups = {"policy": (0, 1, 2), "privileged": ()}  # noqa: RUF012
+
+    venv = DummyVecEnv([Open])
+    assert View.of(venv, "privileged").columns == ()
+    assert len(hidden_groups(View.of(venv, "student"), View.of(venv, "expert"))) == 1

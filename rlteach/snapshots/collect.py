@@ -143,11 +143,10 @@ def _play(
     take = capability(env, "get_snapshot")
     played = _Trajectory()
     ended = False
-    longest = ENDLESS if math.isinf(end) else end
     info: dict[str, Any] = {}
     while not ended:
         step = len(played.rewards)
-        if step == longest:
+        if step == ENDLESS and math.isinf(end):
             raise EnvironmentFault(
                 f"{env} has not ended an episode after {ENDLESS:,} steps, and has no time limit: say when episodes are "
                 "cut off while snapshots are collected, max_steps (starts.max_steps in a run)"

@@ -162,11 +162,8 @@ class ALPGMM(TaskTeacher):
             if self._since_fit == self.fit_every:
                 self._since_fit = 0
                 self._take(self._search.finish(self.rng))  # as a rule nothing is left of the last search
-                self._search.begin(self._rows_to_fit())
+                self._search.begin(self._recent.rows())
         self._take(self._search.advance(steps_after(len(tasks)), self.rng))
-
-    def _rows_to_fit(self) -> Array:
-        return self._recent.rows()
 
     def _take(self, found: Mixture | None) -> None:
         if found is not None:

@@ -106,7 +106,7 @@ def test_a_gaussian_is_drawn_by_its_mean_progress_and_not_by_its_weight():
     many = [[*(0.2 + 0.02 * rng.standard_normal(2)), 0.2 + 0.01 * rng.standard_normal()] for _ in range(180)]
     few = [[*(0.8 + 0.02 * rng.standard_normal(2)), 0.6 + 0.01 * rng.standard_normal()] for _ in range(20)]
     teacher._recent.append(many + few)
-    teacher._search.begin(teacher._rows_to_fit())
+    teacher._search.begin(teacher._recent.rows())
     teacher._take(teacher._search.finish(teacher.rng))
     points = np.array(drawn(teacher, 3000))
     assert (points[:, 0] > 0.5).mean() == pytest.approx(0.6 / 0.8, abs=0.03)
@@ -117,7 +117,7 @@ def test_the_largest_number_of_components_is_used():
     rng = np.random.default_rng(4)
     centres = np.array([[0.1, 0.1, 0.1], [0.9, 0.1, 0.4], [0.1, 0.9, 0.6], [0.9, 0.9, 0.9]])
     teacher._recent.append(np.repeat(centres, 40, axis=0) + 0.01 * rng.standard_normal((160, 3)))
-    teacher._search.begin(teacher._rows_to_fit())
+    teacher._search.begin(teacher._recent.rows())
     teacher._take(teacher._search.finish(teacher.rng))
     assert len(teacher.state_dict()["own"]["_mixture"]["means"]) == 4
 
