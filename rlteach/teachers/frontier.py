@@ -21,6 +21,9 @@ from rlteach.teachers.history import History
 JITTER = 0.05
 """Standard deviation of the noise that turns recent tasks into candidates, in unit-cube lengths."""
 
+MOST_TREES = 4
+"""Trees grown in one call: each takes one to three milliseconds, in which the learner waits."""
+
 
 def frontier_weight(level: Array, target: float, sharpness: float) -> Array:
     """Return (p + .01)^(s t) (1 - p + .01)^(s (1 - t)): highest at level p = target t, for levels in [0, 1].
@@ -44,11 +47,11 @@ def oblique_directions(dimension: int, rng: np.random.Generator) -> Array:
 class Frontier(TaskTeacher):
     """Forest frontier: a regression forest of return on task, sampled where the return is between low and high.
 
-    Every `refit_every` episodes a forest of extremely randomised trees (Geurts et al., 2006) is fitted to the recent
-    (task, return) pairs; candidates are uniform points and jittered recent tasks; they are drawn in proportion to
-    `frontier_weight` of the forest's prediction until the next fit. The trees see the task and, drawn anew at each
-    fit, random directions of it, so that frontiers need not follow the axes. It needs the return of every episode and
-    pays no roll-outs of its own.
+    Every `refit_every` episodes a forest of extremely randomised trees (Geurts et al., 2006) is begun, which grows by
+    four trees a call, fitted to the (task, return) pairs that are recent then; candidates are uniform points and
+    jittered recent tasks; they are drawn in proportion to `frontier_weight` of the forest's prediction from its last
+    tree until that of the next. The trees see the task and, drawn anew for each forest, random directions of it, so
+    that frontiers need not follow the axes. It needs the return of every episode and pays no roll-outs of its own.
 
     Args:
         task_space: Any Gymnasium space, or a `TaskSpace`.
@@ -56,8 +59,8 @@ class Frontier(TaskTeacher):
             are noisy, a level as low as the noise of hopeless tasks holds it there.
         sharpness: Exponent of the weight; higher is faster under noise, and leaves more behind the frontier alone.
         window: Number of recent episodes that the forest sees.
-        refit_every: Episodes between fits.
-        warm_up: Episodes before the first fit, drawn uniformly.
+        refit_every: Episodes between the beginnings of two forests.
+        warm_up: Episodes before the first forest is begun, drawn uniformly.
         uniform_share: Share of tasks drawn uniformly afterwards.
         candidates: Number of candidates, half uniform, half near recent tasks.
         trees: Trees of the forest.
@@ -67,7 +70,16 @@ class Frontier(TaskTeacher):
         return_range: Smallest and largest return, if known.
     """
 
-    state_names = ("_history", "_since_fit", "_candidates", "_cumulative")
+    state_names = (
+        "_history",
+        "_since_fit",
+        "_candidates",
+        "_cumulative",
+        "_trees_left",
+        "_next_candidates",
+        "_directions",
+        "_predicted",
+    )
 
     def __init__(
         self,
@@ -108,6 +120,8 @@ class Frontier(TaskTeacher):
         self._since_fit = refit_every - warm_up
         self._candidates: Array = np.zeros((0, self.dimension))
         self._cumulative: Array = np.zeros(0)
+        self._trees_left = 0  # of the forest that is growing: its candidates, directions, and the sum of its trees
+        self._next_candidates, self._directions, self._predicted = self._candidates, self._candidates, self._cumulative
         self._tree_rng = np.random.RandomState(0)  # seeded anew for every tree; scikit-learn takes no other kind
 
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
@@ -139,28 +153,43 @@ class Frontier(TaskTeacher):
         self._since_fit += len(tasks)
         if self._since_fit >= self.refit_every:
             self._since_fit = 0
-            self._refit()
+            self._grow(self._trees_left)  # as a rule nothing is left of the last forest
+            self._begin_forest()
+        self._grow(min(MOST_TREES, self._trees_left))
 
-    def _refit(self) -> None:
+    def _begin_forest(self) -> None:
+        tasks = self._history.rows()[:, :-1]
+        half = self.candidates // 2
+        near = tasks[self.rng.integers(len(tasks), size=half)] + self.rng.normal(0.0, JITTER, (half, self.dimension))
+        fresh = self.rng.random((self.candidates - half, self.dimension))
+        self._next_candidates = np.clip(np.concatenate([fresh, near]), 0.0, 1.0)
+        no_directions: Array = np.zeros((0, self.dimension))
+        self._directions = oblique_directions(self.dimension, self.rng) if self.oblique else no_directions
+        self._predicted = np.zeros(self.candidates)
+        self._trees_left = self.trees
+
+    def _grow(self, trees: int) -> None:
+        """Grow trees of the current forest; with its last one its candidates take the place of those before."""
+        if trees == 0:
+            return
         from sklearn import config_context
         from sklearn.tree import ExtraTreeRegressor
 
         rows = self._history.rows()
         tasks, levels = rows[:, :-1], self.scale(rows[:, -1])
-        half = self.candidates // 2
-        near = tasks[self.rng.integers(len(tasks), size=half)] + self.rng.normal(0.0, JITTER, (half, self.dimension))
-        fresh = self.rng.random((self.candidates - half, self.dimension))
-        self._candidates = np.clip(np.concatenate([fresh, near]), 0.0, 1.0)
-        directions = oblique_directions(self.dimension, self.rng) if self.oblique else np.zeros((0, self.dimension))
-        features, wanted = (np.hstack([p, p @ directions.T]).astype(np.float32) for p in (tasks, self._candidates))
+        features, wanted = (
+            np.hstack([p, p @ self._directions.T]).astype(np.float32) for p in (tasks, self._next_candidates)
+        )
         weights = 0.3 + np.linspace(0.0, 1.0, len(tasks))  # newest heaviest
-        prediction = np.zeros(len(wanted))
         # The checks of parameters and inputs, which are sound, take longer than half a tree, and a fresh RandomState
         # first gathers entropy that seeding throws away.
         with config_context(skip_parameter_validation=True, assume_finite=True):
-            for _ in range(self.trees):
+            for _ in range(trees):
                 self._tree_rng.seed(int(self.rng.integers(2**31)))
                 tree = ExtraTreeRegressor(min_samples_leaf=self.min_leaf, random_state=self._tree_rng)
                 tree.fit(features, levels, sample_weight=weights, check_input=False)
-                prediction += tree.tree_.predict(wanted)[:, 0] / self.trees
-        self._cumulative = np.cumsum(frontier_weight(prediction, self.target, self.sharpness))
+                self._predicted += tree.tree_.predict(wanted)[:, 0]
+        self._trees_left -= trees
+        if self._trees_left == 0:
+            self._candidates = self._next_candidates
+            self._cumulative = np.cumsum(frontier_weight(self._predicted / self.trees, self.target, self.sharpness))

@@ -27,6 +27,7 @@ class Oracle(TaskTeacher):
         seed: Seed of the draws.
     """
 
+    learns_in_order = True
     state_names = ("progress", "_episodes", "_successes")
 
     def __init__(

@@ -67,7 +67,7 @@ def test_candidates_are_drawn_in_proportion_to_their_weights():
 
 def test_the_weights_after_a_fit_follow_the_returns():
     teacher = Frontier(SQUARE, seed=0, min_leaf=1, trees=32, **QUICK)
-    play(teacher, lambda point, episode: ramp(point[0] - 0.5), 200)
+    play(teacher, lambda point, episode: ramp(point[0] - 0.5), 240)
     weights = np.diff(teacher._cumulative, prepend=0.0)
     expected = frontier_weight(np.array([ramp(x - 0.5) for x in teacher._candidates[:, 0]]), 0.3, 10.0)
     assert np.corrcoef(weights, expected)[0, 1] > 0.9
@@ -76,14 +76,14 @@ def test_the_weights_after_a_fit_follow_the_returns():
 # -- behaviour ---------------------------------------------------------------------------------------------------------
 
 
-def test_tasks_are_uniform_until_the_warm_up_is_over():
+def test_tasks_are_uniform_until_the_first_forest_has_grown():
     teacher = Frontier(SQUARE, seed=0, warm_up=60, refit_every=40, **QUICK)
     _, origins = play(teacher, lambda point, episode: ramp(point[0] - 0.5), 140, batch=1)
-    assert set(origins[:60]) == {"frontier/warm-up"}
-    assert set(origins[60:]) == {"frontier/forest", "frontier/uniform"}
+    assert set(origins[:61]) == {"frontier/warm-up"}
+    assert set(origins[61:]) == {"frontier/forest", "frontier/uniform"}
 
 
-def test_the_forest_is_fitted_again_after_the_stated_number_of_episodes():
+def test_a_forest_is_begun_after_the_stated_number_of_episodes_and_has_grown_with_the_next():
     teacher = Frontier(SQUARE, seed=0, warm_up=60, refit_every=40, **QUICK)
     fits = []
     for episode in range(150):
@@ -91,7 +91,26 @@ def test_the_forest_is_fitted_again_after_the_stated_number_of_episodes():
         play(teacher, lambda point, _: ramp(point[0] - 0.5), 1)
         if teacher._cumulative is not before:
             fits.append(episode + 1)
-    assert fits == [60, 100, 140]
+    assert fits == [61, 101, 141]
+
+
+@pytest.mark.parametrize(("batch", "most", "begun"), [(1, 4, 11), (3, 4, 10), (64, 4, 8), (300, 8, 4)])
+def test_a_call_grows_a_few_trees_and_none_is_lost(batch, most, begun, monkeypatch):
+    from sklearn.tree import ExtraTreeRegressor
+
+    grown, fit = [0], ExtraTreeRegressor.fit
+
+    def counted(*args, **kwargs):
+        grown[-1] += 1
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(ExtraTreeRegressor, "fit", counted)
+    teacher = Frontier(SQUARE, seed=0, warm_up=200, refit_every=100, **QUICK)
+    for _ in range(1200 // batch):
+        play(teacher, lambda point, _: ramp(point[0] - 0.5), batch, batch=batch)
+        grown.append(0)
+    assert max(grown) == most  # more only where every call begins a forest
+    assert sum(grown) + teacher._trees_left == 8 * begun
 
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, 45.0, 110.0])
