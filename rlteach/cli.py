@@ -222,12 +222,14 @@ class TableCommand:
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """Write a self-contained HTML report of a benchmark."""
+    """Write a self-contained HTML report of a benchmark, or of a single run."""
 
     directory: tyro.conf.Positional[Path]
-    """Results directory."""
+    """Results directory, or the directory of a run."""
     output: Path | None = None
     """HTML file; report.html in the directory by default."""
+    every_run: bool = False
+    """Show the curriculum of every run, not just of one for each arm."""
     figures: bool = False
     """Also write curves.png and scores.png into the directory."""
     force: bool = False
@@ -237,7 +239,7 @@ class ReportCommand:
         """Do it; return the exit code."""
         from rlteach.report import html
 
-        print(html.write_report(self.directory, self.output, force=self.force))
+        print(html.write_report(self.directory, self.output, every_run=self.every_run, force=self.force))
         for path in html.write_figures(self.directory, force=self.force) if self.figures else ():
             print(path)
         return 0
@@ -428,7 +430,8 @@ def _play(play: Any) -> int:
         return 128 + received[0]
     for name, value in result.metrics.items():
         print(f"{name:32} {value:.4g}")
-    print(f"{result.cpu_s:.1f} CPU seconds; everything is in {result.directory}")
+    where = result.directory
+    print(f"{result.cpu_s:.1f} CPU seconds; everything is in {where}; pictures: rlteach report {where}")
     return 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,12 +63,15 @@ pre { padding: .7rem; overflow-x: auto; }
 """
 
 
-def write_report(directory: str | Path, output: str | Path | None = None, *, force: bool = False) -> Path:
-    """Write the report of a results directory and return where it is.
+def write_report(
+    directory: str | Path, output: str | Path | None = None, *, every_run: bool = False, force: bool = False
+) -> Path:
+    """Write the report of a results directory, or of a single run's, and return where it is.
 
     Args:
-        directory: Holds `runs.csv`, `benchmark.json`, and perhaps `runs/`.
+        directory: Holds `runs.csv`, `benchmark.json`, and perhaps `runs/`; or a run.
         output: The HTML file; `report.html` in the directory when None. Its directory must exist.
+        every_run: Show the curriculum of every run whose directory was kept, not just of one for each arm.
         force: Compare runs of different versions all the same.
 
     Raises:
@@ -78,7 +82,7 @@ def write_report(directory: str | Path, output: str | Path | None = None, *, for
     path = Path(output) if output is not None else Path(directory) / "report.html"
     if not path.parent.is_dir():
         raise RunDirectoryError(f"cannot write {path}: there is no directory {path.parent}")
-    write_atomically(path, page(results))
+    write_atomically(path, page(results, every_run=every_run))
     return path
 
 
@@ -103,10 +107,12 @@ def write_figures(directory: str | Path, *, force: bool = False) -> list[Path]:
     return [Path(directory) / name for name in drawn]
 
 
-def page(results: Results) -> str:
-    """Return the whole page."""
+def page(results: Results, *, every_run: bool = False) -> str:
+    """Return the whole page; with the curriculum of every run, or of one for each arm."""
     title = escape(results.benchmark.title)
-    content = "\n".join(part for section in _SECTIONS for part in section(results))
+    curricula = partial(_curricula, every_run=every_run)
+    sections = (_summary, _tables, _scores, curricula, _settings, _origin, _run_list)
+    content = "\n".join(part for section in sections for part in section(results))
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -168,10 +174,11 @@ def _scores(results: Results) -> Iterator[str]:
     yield _image(figures.score_dots(results), f"Score of every run in {benchmark.primary}")
 
 
-def _curricula(results: Results) -> Iterator[str]:
+def _curricula(results: Results, *, every_run: bool) -> Iterator[str]:
+    shown = "Every run" if every_run else "One run of each arm, the first seed"
     yield "<h2>What was proposed, and what was mastered</h2>"
     yield (
-        '<p class="faint">One run of each arm, the first seed whose run directory was kept. Proposals: how often a '
+        f'<p class="faint">{shown} whose run directory was kept. Proposals: how often a '
         "value was proposed in each slice of training, relative to proposing uniformly. State: what the teacher had "
         "in mind, as its page in docs/teachers explains. "
         "Mastery: success on the test tasks.</p>"
@@ -179,12 +186,12 @@ def _curricula(results: Results) -> Iterator[str]:
     for arm in results.benchmark.arms:
         kept = [run for run in results.of(arm) if results.run_directory(run.cell.run_id).is_dir()]
         yield f"<h3>{escape(arm)}</h3>"
-        if kept:
-            yield f'<p class="faint">Run <code>{escape(kept[0].cell.run_id)}</code>, seed {kept[0].cell.seed}.</p>'
-            yield _optional("What it proposed is not shown", _proposals, results, kept[0])
-            yield _optional("Its teacher's state is not shown", _portraits, results, kept[0])
-            yield _optional("What it mastered is not shown", _mastery, results, kept[0])
-        else:
+        for run in kept if every_run else kept[:1]:
+            yield f'<p class="faint">Run <code>{escape(run.cell.run_id)}</code>, seed {run.cell.seed}.</p>'
+            yield _optional("What it proposed is not shown", _proposals, results, run)
+            yield _optional("Its teacher's state is not shown", _portraits, results, run)
+            yield _optional("What it mastered is not shown", _mastery, results, run)
+        if not kept:
             yield "<p>No run directory of this arm was kept, so there is no picture of its curriculum.</p>"
 
 
@@ -199,7 +206,7 @@ def _optional(otherwise: str, draw: Callable[..., str], *arguments: Any) -> str:
 
 
 def _proposals(results: Results, run: Run) -> str:
-    space = load_task_space(results.directory, run.cell.run_id)
+    space = load_task_space(results.run_directory(run.cell.run_id))
     lessons = load_columns(results.run_directory(run.cell.run_id) / "lessons.csv")
     picture = _image(figures.proposals_over_time(lessons, space), f"Tasks proposed by {run.cell.arm} over time")
     return picture + _shortened(space)
@@ -209,13 +216,13 @@ def _portraits(results: Results, run: Run) -> str:
     path = results.run_directory(run.cell.run_id) / "teacher.jsonl"
     if not path.is_file():
         return "<p>Its teacher has no state that can be drawn, or the run did not record it.</p>"
-    space = load_task_space(results.directory, run.cell.run_id)
+    space = load_task_space(results.run_directory(run.cell.run_id))
     portraits = load_portraits(path, len(space))
     return _image(figures.teacher_over_time(portraits, space), f"State of the teacher of {run.cell.arm} over time")
 
 
 def _mastery(results: Results, run: Run) -> str:
-    space = load_task_space(results.directory, run.cell.run_id)
+    space = load_task_space(results.run_directory(run.cell.run_id))
     evals = load_columns(results.run_directory(run.cell.run_id) / "evals.csv")
     chosen = figures.select(evals, results.benchmark.primary)
     return _image(figures.mastery_map(chosen, space), f"Success of {run.cell.arm} on the test tasks")
@@ -335,9 +342,6 @@ def _run_list(results: Results) -> Iterator[str]:
     yield f"<details><summary>All {len(rows)} runs with their ids</summary>"
     yield _words(["arm", "seed", benchmark.primary, "steps", "run id", "configuration hash"], rows)
     yield "</details>"
-
-
-_SECTIONS = (_summary, _tables, _scores, _curricula, _settings, _origin, _run_list)
 
 
 def _image(figure: Figure, text: str) -> str:

@@ -5,7 +5,8 @@
     results.missing("frontier")                            # seeds that are not finished
 
 A cell of the benchmark is one run, an arm with a seed. Rows of `runs.csv` that belong to no cell are left out, since
-other profiles live in the same file. Run directories under `runs/` are optional and only add pictures.
+other profiles live in the same file. Run directories under `runs/` are optional and only add pictures. A run directory
+by itself is read as a benchmark of one arm and one seed.
 """
 
 from __future__ import annotations
@@ -148,6 +149,7 @@ class Results:
         runs: The finished runs, in the order of the benchmark's cells.
         unfinished: Cells without a run, or whose run stops before its last step.
         mixed: Why the runs should not be compared, one sentence each; only with `force`.
+        kept: Where run directories are if they were kept; `runs` in the directory when None.
     """
 
     directory: Path
@@ -155,6 +157,7 @@ class Results:
     runs: tuple[Run, ...]
     unfinished: tuple[Cell, ...]
     mixed: tuple[str, ...] = ()
+    kept: Path | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -202,14 +205,14 @@ class Results:
 
     def run_directory(self, run_id: str) -> Path:
         """Return where the run directory is when it was kept."""
-        return self.directory / "runs" / run_id
+        return (self.kept or self.directory / "runs") / run_id
 
 
 def load_results(directory: str | Path, *, force: bool = False) -> Results:
-    """Read a results directory.
+    """Read a results directory, or the directory of a run as far as it got.
 
     Args:
-        directory: Holds `runs.csv` and `benchmark.json`.
+        directory: Holds `runs.csv` and `benchmark.json`, or what a run writes.
         force: Compare runs of different environment or package versions all the same.
 
     Raises:
@@ -219,6 +222,8 @@ def load_results(directory: str | Path, *, force: bool = False) -> Results:
     path = Path(directory)
     if not path.is_dir():
         raise RunDirectoryError(f"there is no results directory {path}; `rlteach bench SCRIPT` makes one")
+    if (path / "metrics.jsonl").is_file():
+        return _load_run(path)
     for name in ("benchmark.json", "runs.csv"):
         if not (path / name).is_file():
             inside = ", ".join(str(found.parent) for found in sorted(path.glob(f"*/{name}")))
@@ -242,6 +247,49 @@ def load_results(directory: str | Path, *, force: bool = False) -> Results:
     if mixed and not force:
         raise RunDirectoryError(f"{path}: {' '.join(mixed)} Run the older ones again, or add --force to mix them.")
     return Results(path, benchmark, tuple(runs), tuple(unfinished), mixed)
+
+
+def _load_run(path: Path) -> Results:
+    """Return a run as the results of a benchmark of one arm and one seed, done with its last evaluation."""
+    path = path.resolve()
+    config, meta = load_config(path), read_json(path / "meta.json")
+    try:
+        lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+        rows = [
+            {
+                "step": int(record["step"]),
+                "env_version": str(meta["env_version"]),
+                "package_version": str(meta["package_version"]),
+                **{name: float(record[name]) for name in COSTS if name in record},
+                **{name: float(value) for name, value in record["metrics"].items()},
+            }
+            for record in records
+        ]
+        arm, env, seed = config["teacher"]["name"], config["env"]["id"], int(config["seed"])
+        cell = Cell(arm, seed, path.name, str(meta["config_hash"]), config["teacher"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunDirectoryError(f"the run {path} is damaged: {error!r}") from error
+    run = _run(cell, rows)
+    if run is None:
+        raise RunDirectoryError(f"the run {path} has no evaluation yet; `rlteach resume {path}` goes on with it")
+    metrics = [name for name in run.values if name not in COSTS]
+    primary = next((name for name in metrics if name.startswith("success/")), metrics[0])
+    benchmark = Benchmark(
+        name=path.name,
+        title=f"{env}, {arm}, seed {seed}",
+        env=env,
+        primary=primary,
+        metrics=tuple(dict.fromkeys([primary, *metrics])),
+        baseline=arm,
+        arms=(arm,),
+        seeds=(seed,),
+        steps=int(run.steps[-1]),
+        cells=(cell,),
+        command=str(meta.get("command", "")),
+        config=config,
+    )
+    return Results(path, benchmark, (run,), (), kept=path.parent)
 
 
 # -- benchmark.json ------------------------------------------------------------------------------------------------
@@ -471,14 +519,14 @@ def _portrait_faults(columns: Columns, dimension: int) -> Iterator[str]:
                 yield f"{name} has the shape {found}, not {wanted.get(name, (rows,))}"
 
 
-def load_task_space(directory: Path, run_id: str) -> list[dict[str, Any]]:
-    """Return names, bounds and units of the task parameters of a run, from beside the run or beside all runs.
+def load_task_space(run_directory: Path) -> list[dict[str, Any]]:
+    """Return names, bounds and units of the task parameters of a run, from its directory or from beside all runs.
 
     Raises:
         RunDirectoryError: When there is none, or it is damaged.
     """
-    own = directory / "runs" / run_id / "task_space.json"
-    path = own if own.is_file() else directory / "task_space.json"
+    own = run_directory / "task_space.json"
+    path = own if own.is_file() else run_directory.parent.parent / "task_space.json"
     space = read_json(path)
     try:
         parameters = [

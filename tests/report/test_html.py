@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 
 from rlteach.errors import MissingExtra, RunDirectoryError
+from rlteach.experiment.config import RunConfig
+from rlteach.experiment.run import run
 from rlteach.report import figures, html
 from rlteach.report.html import write_report
 from rlteach.report.results import load_results
@@ -130,6 +132,50 @@ def test_what_was_not_kept_is_said_in_one_sentence(page: Page) -> None:
         r"What it proposed is not shown: cannot read \S*lessons\.csv: No such file or directory\.", page.text
     )
     assert page.text.count("has no state that can be drawn, or the run did not record it") == 1  # alp_gmm
+
+
+def test_every_run_whose_directory_was_kept_is_shown_when_asked_for(tmp_path: Path) -> None:
+    benchmark = benchmark_json(arms=("uniform", "frontier"))
+    path = write_results(tmp_path, benchmark, rows_of(benchmark))
+    for seed in (1, 4):
+        write_run(path / "runs" / run_id("frontier", seed), seed=seed)
+    one, every = (Page(html.page(load_results(path), every_run=every_run)) for every_run in (False, True))
+    assert len(every.images()) == len(one.images()) + 3  # proposals, state and mastery of the other run
+    assert "seed 4." not in one.text and "seed 4." in every.text
+
+
+def toy_run(directory: Path) -> Path:
+    toy = {"id": "rlteach/ToyCubes-v0", "kwargs": {"cubes": 3}, "n_envs": 4}
+    settings = {"env": toy, "learner": {"name": "synthetic"}, "teacher": {"name": "frontier"}, "steps": 800}
+    return run(RunConfig.model_validate(settings | {"evaluation": {"every": 400}}), directory).directory
+
+
+def test_a_single_run_has_a_report_and_a_table_too(tmp_path: Path) -> None:
+    directory = toy_run(tmp_path)
+    page = Page(write_report(directory).read_text(encoding="utf-8"))
+    assert len(page.images()) == 3 + 1 + 3  # curves of success, return and length, the dot, the curriculum
+    assert "rlteach/ToyCubes-v0, frontier, seed 0" in page.text and "1 of 1 runs are finished" in page.text
+    scores = load_results(directory).scores("frontier", "success/cubes/det")
+    last = json.loads((directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert scores == {0: last["metrics"]["success/cubes/det"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("metrics.jsonl", "", "has no evaluation yet; `rlteach resume"),
+        ("metrics.jsonl", "{\n", "is damaged"),
+        ("config.yaml", "steps: 3\n", "is damaged: KeyError"),
+        ("meta.json", "[]", "is damaged"),
+    ],
+)
+def test_a_run_that_tells_nothing_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:
+    run_directory = tmp_path / "run"
+    write_run(run_directory)
+    (run_directory / "metrics.jsonl").write_text('{"step": 1, "metrics": {"success/a/det": 0.5}}\n', encoding="utf-8")
+    (run_directory / name).write_text(text, encoding="utf-8")
+    with pytest.raises(RunDirectoryError, match=said):
+        load_results(run_directory)
 
 
 def test_settings_show_where_the_arms_differ(page: Page) -> None:

@@ -294,21 +294,21 @@ def test_damaged_columns_are_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_the_task_space_is_found_beside_the_run_or_beside_all_runs(tmp_path: Path) -> None:
-    write_run_directory = tmp_path / "runs" / "one"
-    write_csv(write_run_directory / "lessons.csv", [{"id": 0}])
+    run = tmp_path / "runs" / "one"
+    write_csv(run / "lessons.csv", [{"id": 0}])
     with pytest.raises(RunDirectoryError, match="task_space"):
-        load_task_space(tmp_path, "one")
+        load_task_space(run)
     (tmp_path / "task_space.json").write_text('[{"name": "x", "low": 0, "high": 3, "unit": "m"}]', encoding="utf-8")
-    assert load_task_space(tmp_path, "one") == [{"name": "x", "low": 0.0, "high": 3.0, "unit": "m", "levels": 0}]
-    (write_run_directory / "task_space.json").write_text('[{"name": "y", "low": 0, "high": 1}]', encoding="utf-8")
-    assert load_task_space(tmp_path, "one")[0]["name"] == "y"
+    assert load_task_space(run) == [{"name": "x", "low": 0.0, "high": 3.0, "unit": "m", "levels": 0}]
+    (run / "task_space.json").write_text('[{"name": "y", "low": 0, "high": 1}]', encoding="utf-8")
+    assert load_task_space(run)[0]["name"] == "y"
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '[{"name": "x"}]', '["x"]', "{"])
 def test_a_damaged_task_space_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "task_space.json").write_text(text, encoding="utf-8")
     with pytest.raises(RunDirectoryError, match="task_space"):
-        load_task_space(tmp_path, "one")
+        load_task_space(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "!!python/object/apply:os.getcwd []"])
