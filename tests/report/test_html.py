@@ -170,12 +170,15 @@ def test_a_single_run_has_a_report_and_a_table_too(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_that_tells_nothing_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:
-    run_directory = tmp_path / "run"
-    write_run(run_directory)
-    (run_directory / "metrics.jsonl").write_text('{"step": 1, "metrics": {"success/a/det": 0.5}}\n', encoding="utf-8")
-    (run_directory / name).write_text(text, encoding="utf-8")
+    whole = {
+        "config.yaml": "env: {id: E}\nteacher: {name: uniform}\nseed: 0\n",
+        "meta.json": '{"env_version": "0", "package_version": "0.1.0", "config_hash": "0a"}',
+        "metrics.jsonl": '{"step": 1, "metrics": {"success/a/det": 0.5}}\n',
+    }
+    for file, content in (whole | {name: text}).items():
+        (tmp_path / file).write_text(content, encoding="utf-8")
     with pytest.raises(RunDirectoryError, match=said):
-        load_results(run_directory)
+        load_results(tmp_path)
 
 
 def test_settings_show_where_the_arms_differ(page: Page) -> None:
