@@ -14,15 +14,17 @@ Different learners are benchmarks of their own, so that no table mixes them. PPO
 for `uniform` in `goal_maze.py`, `point_mass_gate.py` and `stump_tracks.py`.
 
 Prior knowledge comes in TeachMyAgent's levels. An arm by its plain name knows the range of returns ("low"), as in every
-other benchmark. "none": not even that; a row for some teachers that scale returns, on the plain and the noisy space.
-"high": also where easy tasks are, a Gaussian of 10 % of each range around the easiest one; a row for teachers that take
-it. All others are the same at every level. `adr`, `expanding_box` and `annealing` have to be told where to begin and
-are there at "high" only, as is `gradient`, which is uniform sampling without it.
+other benchmark. "none": not even that; a row for some teachers that scale returns, on the plain and the noisy toy
+space, the maze at 9 % and the gate. "high": also where easy tasks are, a Gaussian of 10 % of each range around the
+easiest one; a row for teachers that take it. All others are the same at every level. `adr`, `expanding_box` and
+`annealing` have to be told where to begin and are there at "high" only, as is `gradient`, which is uniform sampling
+without it.
 
-Left out: teachers of fixed lists and of interestingness (`listed`, `omni`). The synthetic learner has no critic: there
-the family of PLR scores levels by p (1 - p), and `traced`, which cannot, is left out, as are PAIRED and CLUTR, whose
-second learner would know exactly as much as the first. Roll-outs that a teacher pays for come on top of the steps of
-the learner; the table's steps count them.
+Left out: teachers of fixed lists (`listed`), and `omni`, which is `learning_progress` where nobody finds one place of a
+box more interesting than another. The synthetic learner has no critic: there the family of PLR scores
+levels by p (1 - p), and `traced`, which cannot, is left out, as are PAIRED and CLUTR, whose second learner would know
+exactly as much as the first. Roll-outs that a teacher pays for come on top of the steps of the learner; the table's
+steps count them.
 
     python benchmarks/challenges.py --only challenge_rugged --profile small -j 2
 """
@@ -205,6 +207,7 @@ def ppo(
     steps: int,
     learner: Mapping[str, Any],
     resets: Sequence[float] = (),
+    blind: Sequence[str] = (),
     **env_kwargs: Any,
 ) -> Benchmark:
     return Benchmark(
@@ -215,7 +218,7 @@ def ppo(
             "learner": {"name": "fast_ppo", "kwargs": learner, "resets": resets},
             "evaluation": {"every": steps // 4, "test_sets": [test_set]},
         },
-        arms=arms(env, env_kwargs, steps, mastery=0.5),
+        arms=arms(env, env_kwargs, steps, mastery=0.5, blind=blind),
         primary=f"success/{test_set}/det",
         profiles={
             "smoke": Profile(
@@ -236,6 +239,7 @@ def maze(
     resets: Sequence[float] = (),
     box_scale: int = 2,
     learner: Mapping[str, Any] | None = None,
+    blind: Sequence[str] = (),
     **env_kwargs: Any,
 ) -> Benchmark:
     return ppo(
@@ -246,15 +250,16 @@ def maze(
         500_000,
         {**PPO, **(learner or {})},
         resets,
+        blind,
         layout="serpentine",
         box_scale=box_scale,
         **env_kwargs,
     )
 
 
-def gate(name: str, title: str, resets: Sequence[float] = ()) -> Benchmark:
+def gate(name: str, title: str, resets: Sequence[float] = (), blind: Sequence[str] = ()) -> Benchmark:
     title = f"PointMassGate, {title}: success on the hard slice"
-    return ppo(f"gate_{name}", title, "rlteach/PointMassGate-v0", "hard", 400_000, GATE_PPO, resets)
+    return ppo(f"gate_{name}", title, "rlteach/PointMassGate-v0", "hard", 400_000, GATE_PPO, resets, blind)
 
 
 STUMPS = Benchmark(
@@ -278,14 +283,14 @@ STUMPS = Benchmark(
 BENCHMARKS = [
     *TOY,
     maze("36", "36 % of the goal box feasible", box_scale=1),
-    maze("9", "9 % of the goal box feasible"),
+    maze("9", "9 % of the goal box feasible", blind=BLIND),
     maze("4", "4 % of the goal box feasible", box_scale=3),
     maze("rugged", "9 % feasible, axes cut and shuffled", shuffle=0),
     maze("forgetting", "9 % feasible, a learner that forgets everything half-way", resets=[0.5]),
     maze("learner_slow", "9 % feasible, step size 3e-4", learner=SLOW),
     maze("learner_wide", "9 % feasible, networks of 256 x 256", learner=WIDE),
     maze("learner_slow_wide", "9 % feasible, step size 3e-4, networks of 256 x 256", learner={**SLOW, **WIDE}),
-    gate("feasible", "nearly every task feasible"),
+    gate("feasible", "nearly every task feasible", blind=BLIND),
     gate("forgetting", "a learner that forgets everything half-way", resets=[0.5]),
     STUMPS,
 ]

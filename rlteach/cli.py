@@ -443,14 +443,16 @@ def _env_rows() -> list[tuple[str, str]]:
     rows = []
     for entry in registry.entries("env").values():
         if entry.package == "rlteach":
-            offered = getattr(entry.load(), "OFFERS", {})
+            package = entry.load()
+            offered, extras = getattr(package, "OFFERS", {}), getattr(package, "EXTRAS", {})
             for env_id, spec in sorted(gym.registry.items()):
                 target = spec.entry_point
                 if isinstance(target, str) and target.split(".")[0] == entry.target:
                     summary = registry.Entry(env_id, target, entry.package).summary().partition("; see `")[0]
                     given = ", ".join(f"{name}={value}" for name, value in spec.kwargs.items())
                     offers = ", ".join(offered.get(env_id, ()))
-                    parts = [summary.rstrip("."), f"({given})" if given else "", f"[{offers}]" if offers else ""]
+                    needs = f"needs rlteach[{extras[env_id]}]" if env_id in extras else ""
+                    parts = [summary.rstrip("."), f"({given})" if given else "", f"[{offers}]" if offers else "", needs]
                     rows.append((env_id, " ".join(part for part in parts if part)))
         else:
             rows.append((entry.name, f"environments of the package {entry.package} (not imported)"))

@@ -23,6 +23,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
@@ -93,8 +94,24 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
             return self.reset()[0], 0.0, False, False, {FAULT: traceback.format_exc()}
         if self._steps_left is not None:
             self._steps_left -= 1
-            truncated = truncated or (self._steps_left <= 0 and not terminated)
+            if self._steps_left <= 0 and not (terminated or truncated):
+                truncated, info = True, self._told_monitors(observation, info)
         return observation, reward, terminated, truncated, info
+
+    def _told_monitors(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+        """Let every Monitor inside close an episode that ends here, with the step it saw last played to it again."""
+        for layer in reversed(_layers(self.env)):
+            if isinstance(layer, Monitor):
+                inner, layer.env = (
+                    layer.env,
+                    _LastStep(layer.env, (observation, layer.rewards.pop(), False, True, info)),
+                )
+                layer.total_steps -= 1
+                try:
+                    info = layer.step(None)[4]
+                finally:
+                    layer.env = inner
+        return info
 
     def begin_lesson(self, briefs: Mapping[int, Brief]) -> tuple[Any, dict[str, Any]]:
         """Start the episode that `briefs` holds for this environment."""
@@ -123,11 +140,12 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def _restore(self, start: Start, task: Any) -> tuple[Any, dict[str, Any]]:
         """Put the environment into a snapshot, which begins an episode: chance goes on as it would have anyway."""
-        chances = [generator.bit_generator.state for generator in self._generators()]
+        chances = {place: generator.bit_generator.state for place, generator in self._generators().items()}
         replayed = environments.capability(self.env, "replayed_steps", 0)
         observation, info = self.env.get_wrapper_attr("set_snapshot")(start.snapshot)
-        for generator, chance in zip(self._generators(), chances, strict=True):
-            generator.bit_generator.state = chance
+        for place, generator in self._generators().items():
+            if place in chances:
+                generator.bit_generator.state = chances[place]
         if task is not None:
             observation, info = self.env.get_wrapper_attr("set_task")(task)
         if start.elapsed is not None:
@@ -136,14 +154,47 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
             for layer in _layers(self.env):
                 if "_elapsed_steps" in vars(layer):  # replayed steps are no steps of this episode
                     layer._elapsed_steps = 0  # type: ignore[attr-defined]
+        observation = self._as_seen(observation)
         if replayed := environments.capability(self.env, "replayed_steps", 0) - replayed:
             info = {**info, ROLLED_IN: replayed}
         return observation, info
 
-    def _generators(self) -> list[np.random.Generator]:
-        """Return what chance is drawn from: the environment's generator, and that of the seeds of replayed episodes."""
+    def _as_seen(self, observation: Any) -> Any:
+        """Return a restored observation as the wrappers around the layer that restores show it."""
+        for layer in reversed(self._above_restoring()):
+            if isinstance(layer, gym.ObservationWrapper):
+                observation = layer.observation(observation)
+        return observation
+
+    def _above_restoring(self) -> list[gym.Env[Any, Any]]:
+        layers = _layers(self.env)
+        depth = next((i for i, layer in enumerate(layers) if hasattr(type(layer), "set_snapshot")), len(layers))
+        return layers[:depth]
+
+    def unknown_views(self) -> list[str]:
+        """Return the wrappers that show a restored observation in a way that only their own `reset` knows."""
+        return [
+            type(layer).__name__
+            for layer in self._above_restoring()
+            if isinstance(layer, gym.Wrapper)
+            and not isinstance(layer, gym.ObservationWrapper)
+            and layer.observation_space != layer.env.observation_space
+        ]
+
+    def time_limit(self) -> int | None:
+        """Return the steps of the outermost `TimeLimit` inside, None without one."""
+        limit = environments.capability(self.env, "_max_episode_steps")
+        return None if limit is None else int(limit)
+
+    def _generators(self) -> dict[str, np.random.Generator]:
+        """Return what chance is drawn from, by place: the generators of all layers, and that of replayed episodes."""
+        found = {"np_random": self.env.unwrapped.np_random}
+        for depth, layer in enumerate([*_layers(self.env), self.env.unwrapped]):
+            for name, value in vars(layer).items():
+                if isinstance(value, np.random.Generator):
+                    found[f"{depth}.{name}"] = value
         own = environments.capability(self.env, "seed_generator")
-        return [self.env.unwrapped.np_random, *([] if own is None else [own])]
+        return found if own is None else {**found, "seed_generator": own}
 
     def _roll_in(
         self, guide: Callable[[Any], Any], steps: int, observation: Any, options: dict[str, Any]
@@ -197,6 +248,17 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
 
 WRAPPER_COUNTERS = ("_elapsed_steps", "rewards", "needs_reset", "total_steps")
 """What `TimeLimit` and `Monitor` remember of an episode."""
+
+
+class _LastStep(gym.Wrapper[Any, Any, Any, Any]):
+    """Says once more what a step came to."""
+
+    def __init__(self, env: gym.Env[Any, Any], result: tuple[Any, Any, bool, bool, dict[str, Any]]) -> None:
+        super().__init__(env)
+        self._result = result
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        return self._result
 
 
 def _layers(env: gym.Env[Any, Any]) -> list[gym.Env[Any, Any]]:
@@ -280,7 +342,7 @@ class BatchVecEnv(VecEnv):
         self.batch_env = env
         self._actions: Any = None
         self.task_space = environments.capability(env, "task_space")
-        self._tasks = None if self.task_space is None else TaskSpace.of(self.task_space, env.unwrapped)
+        self._tasks = None if self.task_space is None else TaskSpace.of(self.task_space, env)
         self._waits_for_lessons = False
         self._steps_left = np.full(env.num_envs, NO_LIMIT)
         self._counts_down = False  # until the first limited episode: it would cost every step of those who never limit
@@ -309,7 +371,7 @@ class BatchVecEnv(VecEnv):
         self._steps_left[list(briefs)] = NO_LIMIT
         starts = {index: start for index, (_, start, _) in briefs.items() if start is not None}
         if starts:
-            observation = self._restore(starts, options, observation)
+            observation = self._restore(starts, options, tasks, observation)
             observation, played = self._roll_in(starts, options, observation)
             for index, steps in played.items():
                 split[index][ROLLED_IN] = steps
@@ -318,7 +380,9 @@ class BatchVecEnv(VecEnv):
                     self._steps_left[index], self._counts_down = start.limit, True
         return _as_sb3(observation), {index: split[index] for index in briefs}
 
-    def _restore(self, starts: Mapping[int, Start], options: Mapping[str, Any], observation: Any) -> Any:
+    def _restore(
+        self, starts: Mapping[int, Start], options: Mapping[str, Any], tasks: Mapping[int, Any], observation: Any
+    ) -> Any:
         """Put rows into their snapshots; the rest of the lesson, their tasks, holds all the same."""
         snapshots = {index: start.snapshot for index, start in starts.items() if start.snapshot is not None}
         if not snapshots:
@@ -327,8 +391,8 @@ class BatchVecEnv(VecEnv):
         elapsed = {i: steps for i in snapshots if (steps := starts[i].elapsed) is not None}
         if elapsed and (set_rows := environments.capability(self.batch_env, "set_elapsed")) is not None:
             set_rows(elapsed)
-        if "task" in options:
-            mask = _mask(snapshots, self.num_envs)
+        if tasked := [index for index in snapshots if index in tasks and "task" in options]:
+            mask = _mask(tasked, self.num_envs)
             observation, _ = environments.capability(self.batch_env, "set_task")(options["task"], mask)
         return observation
 
@@ -875,6 +939,8 @@ def attach(
             "rlteach.make_vec_env(env, n, restorable=True), or wrapper_class=rlteach.LessonEnv"
         )
     _check_capabilities(base, teacher)
+    if "start" in getattr(teacher, "fields", ()) and not isinstance(base, BatchVecEnv):
+        _check_layers(base)
     stores = list(_stores(teacher))
     _check_stores(base, stores)
     if success_threshold is None and base.has_attr("spec"):
@@ -921,7 +987,7 @@ def _needed(venv: VecEnv, teacher: Teacher) -> Iterator[tuple[str, str]]:
         return
     if getattr(teacher, "restores", True):
         yield ("set_row_snapshots" if isinstance(venv, BatchVecEnv) else "set_snapshot"), SNAPSHOT_RECIPE
-        if "task" in fields:
+        if "task" in fields and not getattr(teacher, "keep_tasks", False):
             yield "set_task", "class MyEnv:\n    def set_task(self, task):  # in the middle of an episode\n        ..."
     elif isinstance(venv, BatchVecEnv):
         yield "set_snapshot", SNAPSHOT_RECIPE
@@ -949,6 +1015,23 @@ def _check_capabilities(venv: VecEnv, teacher: Teacher) -> None:
         theirs = venv.get_attr("task_space", [0])[0]
         if ours.space != getattr(theirs, "space", theirs):
             raise InvalidValue(f"the teacher was made for {ours!r}, but {where} has the task space {theirs}")
+
+
+def _check_layers(venv: VecEnv) -> None:
+    """Refuse wrappers around LessonEnv, or around the layer that restores, which a start would leave behind."""
+    if views := venv.env_method("unknown_views", indices=[0])[0]:
+        raise UserError(
+            f"{', '.join(views)} changes observations outside the layer that restores snapshots, where a restored one "
+            "does not pass: put what restores outside it, rlteach.snapshots.restorable(env), or make it a "
+            "gymnasium.ObservationWrapper"
+        )
+    inside = venv.env_method("time_limit", indices=[0])[0]
+    limit = venv.get_attr("_max_episode_steps", [0])[0] if venv.has_attr("_max_episode_steps") else None
+    if limit != inside:
+        raise UserError(
+            f"a TimeLimit of {limit} steps around rlteach.LessonEnv does not see where episodes start: put LessonEnv "
+            "outermost, LessonEnv(TimeLimit(env))"
+        )
 
 
 def _stores(teacher: Any) -> Iterator[SnapshotStore]:

@@ -119,12 +119,12 @@ class TaskSpace:
 
     @classmethod
     def of(cls, space: TaskSpace | spaces.Space[Any], env: Any = None) -> TaskSpace:
-        """Return `space` as a TaskSpace, with the names and units that `env` offers (`task_names`, `task_units`)."""
+        """Return `space` as a TaskSpace, with the `task_names` and `task_units` of `env` or of a wrapper in it."""
         if isinstance(space, TaskSpace):
             return space
         if not isinstance(space, spaces.Space):
             raise InvalidValue(f"a task space must be a gymnasium.Space, not {type(space).__name__}: {space!r}")
-        return cls(space, names=getattr(env, "task_names", None), units=getattr(env, "task_units", None))
+        return cls(space, names=_offered(env, "task_names"), units=_offered(env, "task_units"))
 
     @property
     def dimension(self) -> int:
@@ -293,6 +293,13 @@ class TaskSpace:
         return [
             {"name": p.name, "low": p.low, "high": p.high, "unit": p.unit, "levels": p.levels} for p in self.parameters
         ]
+
+
+def _offered(env: Any, name: str) -> Any:
+    """Return an attribute that an environment or a wrapper in it has, else None."""
+    if isinstance(env, gym.Env):
+        return env.get_wrapper_attr(name) if env.has_wrapper_attr(name) else None
+    return getattr(getattr(env, "unwrapped", env), name, None)
 
 
 def _leaves(space: spaces.Space[Any], path: str = "", offset: int = 0) -> Iterator[_Leaf]:

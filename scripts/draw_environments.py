@@ -75,7 +75,7 @@ def reference(env_id: str) -> str:
     """Return the part of a section that comes from the environment itself: two tables."""
     env = make(env_id)
     task_space = capability(env, "task_space")
-    parameters = TaskSpace.of(task_space, env.unwrapped).parameters if task_space is not None else ()
+    parameters = TaskSpace.of(task_space, env).parameters if task_space is not None else ()
     tables = []
     if parameters:
         rows = [f"| {name} | {bounds} | {unit} |" for name, bounds, unit in merged(parameters)]

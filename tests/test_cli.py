@@ -101,8 +101,16 @@ def test_list_names_what_is_registered_with_a_line_each(rlteach: Any) -> None:
         assert any(line.split()[0] == name and len(line.split()) > 3 for line in said.out.splitlines() if line.strip())
     for name in ("uniform", "alp_gmm", "frontier", "replay", "ppo", "synthetic"):
         assert f"\n  {name} " in said.out
+    hopper = next(line for line in said.out.splitlines() if "rlteach/HopperDynamics-v0" in line)
+    assert "Hop forwards on one leg" in hopper and "snapshots (through rlteach.snapshots)" in hopper
+    assert hopper.endswith("needs rlteach[mujoco]")
     only = rlteach("list", "teachers").out
     assert only.startswith("teachers\n") and "alp_gmm" in only and "GoalMaze" not in only and "ppo" not in only
+
+
+def test_check_tells_of_snapshots_what_list_tells(rlteach: Any) -> None:
+    said = rlteach("check", "CartPole-v1")
+    assert said.code == 0 and "-     snapshots: through rlteach.snapshots (AttributeCopy), for start" in said.out
 
 
 def test_check_is_content_with_ids_and_tells_what_it_saw(rlteach: Any) -> None:

@@ -1,7 +1,9 @@
 """Every environment has its section and its picture, and what a table says is what the environment says."""
 
 import importlib.util
+import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ import numpy as np
 import pytest
 import rlteach_envs
 from PIL import Image
+
+from rlteach.task_space import TaskSpace
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
@@ -139,5 +143,36 @@ def test_the_list_agrees_with_the_environment(env_id, script):
         pytest.skip(str(error))
     found = ["tasks"] if script.capability(env, "task_space") is not None else []
     found += ["privileged"] if len(script.capability(env, "observation_groups") or {}) > 1 else []
-    found += ["snapshots" if o.startswith("snapshots") else o.strip("`") for o in script.offers(env_id, env)]
+    for offer in script.offers(env_id, env):
+        found.append(rlteach_envs.ADAPTED if offer.startswith("snapshots through") else offer.strip("`"))
     assert rlteach_envs.OFFERS[env_id] == tuple(found)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_every_task_parameter_has_a_unit_or_says_that_it_has_none(env_id, script):
+    try:
+        env = script.make(env_id)
+    except (ImportError, gym.error.DependencyNotInstalled) as error:
+        pytest.skip(str(error))
+    space = script.capability(env, "task_space")
+    parameters = () if space is None else TaskSpace.of(space, env).parameters
+    assert [parameter.name for parameter in parameters if not parameter.unit] == []
+
+
+WITHOUT = """
+import json, sys
+sys.modules.update(mujoco=None, Box2D=None, minigrid=None, numba=None)
+import gymnasium as gym, rlteach_envs
+needed = {}
+for env_id in rlteach_envs.OFFERS:
+    try:
+        gym.make(env_id)
+    except gym.error.DependencyNotInstalled as error:
+        needed[env_id] = str(error).partition("pip install rlteach[")[2].partition("]")[0]
+print(json.dumps(needed))
+"""
+
+
+def test_the_list_names_the_extra_that_an_environment_needs():
+    done = subprocess.run([sys.executable, "-c", WITHOUT], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout) == rlteach_envs.EXTRAS

@@ -167,17 +167,79 @@ def test_monitor_and_normaliser_see_new_episodes():
     snapshot, _ = swung(10)
     teacher = Starts([Start(snapshot, limit=7)])
 
-    def make():
-        return rlteach.LessonEnv(Monitor(restorable(gym.make("Pendulum-v1"))))
-
-    venv = VecNormalize(rlteach.attach(DummyVecEnv([make, make]), teacher))
+    monitors = [Monitor(restorable(gym.make("Pendulum-v1")), allow_early_resets=False) for _ in range(2)]
+    makers = [lambda m=m: rlteach.LessonEnv(m) for m in monitors]
+    venv = VecNormalize(rlteach.attach(DummyVecEnv(makers), teacher))
     venv.reset()
     for step in range(1, 15):
-        _, _, dones, _ = venv.step(np.zeros((2, 1), dtype=np.float32))
+        _, _, dones, infos = venv.step(np.zeros((2, 1), dtype=np.float32))
         if dones.any():
             assert step % 7 == 0
             assert (venv.returns == 0).all()
+            assert [info["episode"]["l"] for info in infos] == [7, 7]
     assert [o.length for o in teacher.outcomes] == [7] * 4
+    for monitor in monitors:
+        assert monitor.get_episode_lengths() == [7, 7] and monitor.get_total_steps() == 14
+    told = sorted(ret for monitor in monitors for ret in monitor.get_episode_rewards())
+    np.testing.assert_allclose(told, sorted(o.ret for o in teacher.outcomes), rtol=1e-6)
+
+
+class OwnDice(gym.Env):
+    """Begins at random by a generator of its own, which its snapshots hold."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float64)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self):
+        self.dice, self.place = np.random.default_rng(3), 0.0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = self.dice.random()
+        return np.array([self.place]), {}
+
+    def step(self, action):
+        return np.array([self.place]), 0.0, False, True, {}
+
+    def get_snapshot(self):
+        return {"dice": self.dice.bit_generator.state, "place": self.place}
+
+    def set_snapshot(self, snapshot):
+        self.dice.bit_generator.state, self.place = snapshot["dice"], snapshot["place"]
+        return np.array([self.place]), {}
+
+
+def test_chance_goes_on_in_generators_of_the_environments_own():
+    env = OwnDice()
+    env.reset()
+    snapshot = env.get_snapshot()
+    venv = rlteach.attach(DummyVecEnv([lambda: rlteach.LessonEnv(OwnDice())]), Starts([Start(snapshot), None]))
+    firsts = [venv.reset()[0, 0], *(venv.step(np.zeros(1, int))[0][0, 0] for _ in range(5))]
+    assert firsts[0::2] == [snapshot["place"]] * 3 and len(set(firsts[1::2])) == 3
+
+
+def doubled(env):
+    return gym.wrappers.TransformObservation(env, lambda seen: 2.0 * seen, env.observation_space)
+
+
+def test_wrappers_around_what_restores_show_restored_observations_too():
+    snapshot, seen = walked(20)
+    make = lambda: rlteach.LessonEnv(doubled(gym.make(f"rlteach_envs:{MAZE}")))  # noqa: E731
+    venv = rlteach.attach(DummyVecEnv([make]), Starts([Start(snapshot)]))
+    np.testing.assert_allclose(venv.reset()[0], 2.0 * seen)
+
+
+def test_wrappers_that_a_restored_observation_does_not_pass_are_refused():
+    stacked = lambda: rlteach.LessonEnv(gym.wrappers.FrameStackObservation(gym.make(f"rlteach_envs:{MAZE}"), 3))  # noqa: E731
+    with pytest.raises(UserError, match=r"FrameStackObservation changes observations .*restorable\(env\)"):
+        rlteach.attach(DummyVecEnv([stacked]), Starts([Start(walked(3)[0])]))
+
+
+def test_a_time_limit_around_the_lessons_is_refused_for_starts_only():
+    make = lambda: gym.wrappers.TimeLimit(rlteach.LessonEnv(OwnDice()), 30)  # noqa: E731
+    with pytest.raises(UserError, match=r"TimeLimit of 30 steps .* put LessonEnv outermost"):
+        rlteach.attach(DummyVecEnv([make]), Starts([Start({})]))
+    rlteach.attach(DummyVecEnv([make]), NoTasks())
 
 
 def test_the_replay_buffer_holds_true_transitions():

@@ -297,6 +297,17 @@ def test_names_and_units_come_from_the_environment():
     assert TaskSpace.of(task_space) is task_space
 
 
+def test_names_and_units_come_from_a_wrapper_too():
+    class Wrapped(gym.Wrapper):
+        task_names = ("height", "spacing")
+        task_units = {"height": "m"}  # noqa: RUF012
+
+    env = gym.wrappers.TimeLimit(Wrapped(gym.make("CartPole-v1")), 5)
+    assert TaskSpace.of(Box(0.0, 3.0, (2,)), env).names == ("height", "spacing")
+    assert [p.unit for p in TaskSpace.of(Box(0.0, 3.0, (2,)), env).parameters] == ["m", ""]
+    assert TaskSpace.of(Box(0.0, 3.0, (2,)), gym.make("CartPole-v1")).names == ("task[0]", "task[1]")
+
+
 def test_a_vector_parameter_has_one_unit_for_all_its_components():
     task_space = TaskSpace(NESTED, units={"shape": "m", "height": "cm"})
     assert {p.name: p.unit for p in task_space.parameters} == {

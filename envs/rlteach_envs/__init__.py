@@ -10,6 +10,8 @@ changing dynamics hide a part of their state from students: their `observation_g
 
 import gymnasium
 
+from rlteach_envs.one_end import ONE_END
+
 _WITH_BATCH_FORM = {
     "ToyCubes": "toy_cubes",
     "GoalMaze": "goal_maze",
@@ -48,29 +50,36 @@ gymnasium.register(
     id="rlteach/MaskedHopper-v0",
     entry_point="rlteach_envs.masked:MaskedHopper",
     max_episode_steps=1000,
+    additional_wrappers=ONE_END,
     reward_threshold=3800.0,
 )
 gymnasium.register(
     id="rlteach/MaskedLunarLander-v0",
     entry_point="rlteach_envs.masked:MaskedLunarLander",
     max_episode_steps=1000,
+    additional_wrappers=ONE_END,
     reward_threshold=200.0,
 )
 for _robot in ("Hopper", "HalfCheetah", "Walker2d", "Ant"):
     gymnasium.register(
         id=f"rlteach/{_robot}Dynamics-v0",
-        entry_point="rlteach_envs.mujoco_dynamics:make_dynamics",
+        entry_point=f"rlteach_envs.mujoco_dynamics:{_robot}Dynamics",
         max_episode_steps=1000,
+        additional_wrappers=ONE_END,
         kwargs={"robot": _robot},
     )
 gymnasium.register(
     id="rlteach/TerrainWalker-v0",
     entry_point="rlteach_envs.terrain_walker:TerrainWalker",
     max_episode_steps=1000,
+    additional_wrappers=ONE_END,
 )
 
+ADAPTED = "snapshots (through rlteach.snapshots)"
+"""Snapshots of an environment that has no `get_snapshot` itself: those of `rlteach.snapshots.restorable`."""
+
 OFFERS: dict[str, tuple[str, ...]] = {
-    "rlteach/AntDynamics-v0": ("tasks", "privileged", "snapshots", "set_task", "oracle_window", "pictures"),
+    "rlteach/AntDynamics-v0": ("tasks", "privileged", ADAPTED, "set_task", "oracle_window", "pictures"),
     "rlteach/CarRacing-v0": ("tasks", "snapshots", "oracle_window", "pictures"),
     "rlteach/CarRacingFeatures-v0": ("tasks", "privileged", "snapshots", "oracle_window", "pictures"),
     "rlteach/GoalMaze-v0": (
@@ -95,7 +104,7 @@ OFFERS: dict[str, tuple[str, ...]] = {
         "is_feasible",
         "pictures",
     ),
-    "rlteach/HalfCheetahDynamics-v0": ("tasks", "privileged", "snapshots", "set_task", "oracle_window", "pictures"),
+    "rlteach/HalfCheetahDynamics-v0": ("tasks", "privileged", ADAPTED, "set_task", "oracle_window", "pictures"),
     "rlteach/HiddenMassPendulum-v0": (
         "tasks",
         "privileged",
@@ -105,10 +114,10 @@ OFFERS: dict[str, tuple[str, ...]] = {
         "oracle_window",
         "pictures",
     ),
-    "rlteach/HopperDynamics-v0": ("tasks", "privileged", "snapshots", "set_task", "oracle_window", "pictures"),
+    "rlteach/HopperDynamics-v0": ("tasks", "privileged", ADAPTED, "set_task", "oracle_window", "pictures"),
     "rlteach/LightDark-v0": ("tasks", "privileged", "batch form", "snapshots", "set_task", "pictures"),
-    "rlteach/MaskedHopper-v0": ("privileged", "snapshots", "pictures"),
-    "rlteach/MaskedLunarLander-v0": ("tasks", "privileged", "snapshots", "oracle_window", "pictures"),
+    "rlteach/MaskedHopper-v0": ("privileged", ADAPTED, "pictures"),
+    "rlteach/MaskedLunarLander-v0": ("tasks", "privileged", ADAPTED, "oracle_window", "pictures"),
     "rlteach/MemoryTMaze-v0": (
         "tasks",
         "privileged",
@@ -134,7 +143,7 @@ OFFERS: dict[str, tuple[str, ...]] = {
     "rlteach/Quadrotor-v0": ("tasks", "privileged", "batch form", "snapshots", "set_task", "oracle_window", "pictures"),
     "rlteach/StumpTracks-v0": ("tasks", "snapshots", "oracle_window", "pictures"),
     "rlteach/StumpTracksFast-v0": ("tasks", "snapshots", "oracle_window", "pictures"),
-    "rlteach/TerrainWalker-v0": ("tasks", "privileged", "snapshots", "oracle_window", "pictures"),
+    "rlteach/TerrainWalker-v0": ("tasks", "privileged", ADAPTED, "oracle_window", "pictures"),
     "rlteach/TigerRoom-v0": ("tasks", "privileged", "batch form", "snapshots", "set_task", "pictures"),
     "rlteach/ToyCubes-v0": (
         "tasks",
@@ -147,7 +156,20 @@ OFFERS: dict[str, tuple[str, ...]] = {
         "pictures",
     ),
     "rlteach/UEDWalker-v0": ("tasks", "snapshots", "edit_task", "oracle_window", "feasibility", "pictures"),
-    "rlteach/Walker2dDynamics-v0": ("tasks", "privileged", "snapshots", "set_task", "oracle_window", "pictures"),
+    "rlteach/Walker2dDynamics-v0": ("tasks", "privileged", ADAPTED, "set_task", "oracle_window", "pictures"),
     "rlteach/WindGain-v0": ("tasks", "privileged", "batch form", "snapshots", "set_task", "oracle_window", "pictures"),
 }
 """What each environment offers, known without building it, for `rlteach list envs`."""
+
+EXTRAS = {
+    "rlteach/MaskedLunarLander-v0": "box2d",
+    "rlteach/MiniGridMaze-v0": "minigrid",
+    "rlteach/Parkour-v0": "box2d",
+    "rlteach/StumpTracks-v0": "box2d",
+    "rlteach/StumpTracksFast-v0": "box2d",
+    "rlteach/UEDWalker-v0": "box2d",
+    "rlteach/MaskedHopper-v0": "mujoco",
+    "rlteach/TerrainWalker-v0": "mujoco",
+    **{f"rlteach/{_robot}Dynamics-v0": "mujoco" for _robot in ("Ant", "HalfCheetah", "Hopper", "Walker2d")},
+}
+"""The extra that an environment needs, as in `pip install rlteach[mujoco]`; those that are not here need none."""

@@ -18,7 +18,16 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from rlteach_envs.arguments import KeepsArguments
+from rlteach_envs.action_reader import ActionReader
+from rlteach_envs.arguments import KeepsArguments, check_render_mode, check_whole
+from rlteach_envs.snapshot_reader import (
+    ForeignSnapshot,
+    check_generator,
+    check_marks,
+    marks_of,
+    read_array,
+    read_generators,
+)
 from rlteach_envs.task_reader import TaskReader
 
 Floats = NDArray[np.float64]
@@ -42,13 +51,13 @@ OFFERS = (
 """What the one-row view offers exactly when its batch does."""
 
 
-class BatchEnv(VectorEnv[Any, Any, Any], ABC):
+class BatchEnv(KeepsArguments, VectorEnv[Any, Any, Any], ABC):
     """A batch of numpy environments that never reset themselves.
 
     `reset(options={"reset_mask": (n,) bool, "task": element of batch_space(task_space, n)})` resets the masked rows
     only and ignores the other rows of `task`; without a task each row draws one uniformly. A task that is none is
-    refused with a ValueError before anything changes. A row that has finished and not been reset stays as it is and
-    earns 0.
+    refused with a ValueError before anything changes, and so are actions that are none. A row that has finished and not
+    been reset stays as it is and earns 0.
 
     Args:
         num_envs: Number of rows.
@@ -59,6 +68,8 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
     env_version = "0"
     state_names: ClassVar[tuple[str, ...]]
     """Arrays with one row per environment that, with clocks, tasks and generators, are the whole state."""
+    longest_horizon: ClassVar[int] = 10**9
+    """Less where memory grows with the horizon."""
 
     task_space: spaces.Space[Any]
     task_units: ClassVar[dict[str, str]] = {}
@@ -80,8 +91,8 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
     """Actions per second; 1 where time has no unit."""
 
     def __init__(self, num_envs: int, horizon: int) -> None:
-        if num_envs < 1 or horizon < 1:
-            raise ValueError(f"num_envs = {num_envs} and horizon = {horizon} must be at least 1")
+        check_whole(1, num_envs=num_envs)
+        check_whole(1, self.longest_horizon, horizon=horizon)
         self.num_envs = num_envs
         self.horizon = horizon
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -89,6 +100,8 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
         self._names = list(self.task_space.spaces) if isinstance(self.task_space, spaces.Dict) else []
         self._reader = TaskReader(self.task_space, self.task_names, num_envs)
         self._low, self._high = self._reader.low, self._reader.high
+        self._action_reader = ActionReader(self.single_action_space, num_envs)
+        self._marks = marks_of(self)
         self._generators = [np.random.default_rng() for _ in range(num_envs)]
         self._tasks: Floats = np.tile(self._low, (num_envs, 1))
         self._clock = np.zeros(num_envs, dtype=np.int64)
@@ -148,9 +161,10 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
 
     def step(self, actions: Any) -> tuple[Any, Floats, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Step every row that has not finished."""
+        actions = self._action_reader.read(actions)
         frozen = None if self._playing.all() else ~self._playing
         before = None if frozen is None else {name: getattr(self, name)[frozen].copy() for name in self.state_names}
-        rewards, terminations, successes = self._advance(np.asarray(actions))
+        rewards, terminations, successes = self._advance(actions)
         self._clock += self._playing
         if frozen is not None and before is not None:
             for name, values in before.items():
@@ -181,31 +195,49 @@ class BatchEnv(VectorEnv[Any, Any, Any], ABC):
 
     def get_snapshot(self) -> dict[str, Any]:
         """Return the whole state of the batch, generators included: arrays, and the generators as JSON."""
-        arrays = {name: getattr(self, name).copy() for name in (*self.state_names, "_tasks", "_clock", "_playing")}
+        arrays = {name: own.copy() for name, own in self._arrays().items()}
         generators = json.dumps([generator.bit_generator.state for generator in self._generators])
-        return {**arrays, "generators": generators, "env_version": self.env_version}
+        return {**arrays, "generators": generators, **self._marks}
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {name: getattr(self, name) for name in (*self.state_names, "_tasks", "_clock", "_playing")}
 
     def set_snapshot(
         self, snapshot: dict[str, Any], mask: NDArray[np.bool_] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Continue bit-exactly from a snapshot, in the masked rows only when a mask is given."""
-        if snapshot.get("env_version") != self.env_version or len(snapshot["_clock"]) != self.num_envs:
-            raise ValueError(f"this snapshot belongs to another version or batch size than {self.num_envs}")
+        """Continue bit-exactly from a snapshot, in the masked rows only when a mask is given.
+
+        Raises:
+            ForeignSnapshot: When it is none of an environment like this, with as many rows; then nothing has changed.
+        """
         rows = self._rows(mask)
-        for name in (*self.state_names, "_tasks", "_clock", "_playing"):
-            getattr(self, name)[rows] = snapshot[name][rows]
-        states = json.loads(snapshot["generators"])
-        for row in rows:
-            self._generators[row].bit_generator.state = states[row]
+        check_marks(snapshot, self._marks)
+        own = self._arrays()
+        arrays = {name: read_array(snapshot, name, array.shape, array.dtype) for name, array in own.items()}
+        states = read_generators(snapshot, "generators", self.num_envs)
+        states = [check_generator(states[row], self._generators[row]) for row in rows.tolist()]
+        for name, array in arrays.items():
+            own[name][rows] = array[rows]
+        for row, state in zip(rows.tolist(), states, strict=True):
+            self._generators[row].bit_generator.state = state
         return self._observe(), {}
 
     def set_row_snapshots(self, snapshots: Mapping[int, Mapping[str, Any]]) -> tuple[Any, dict[str, Any]]:
-        """Put rows into the states of one-row snapshots; they keep their own generators, and begin an episode."""
+        """Put rows into the states of one-row snapshots; they keep their own generators, and begin an episode.
+
+        Raises:
+            ForeignSnapshot: When one is none of a single environment like this; then nothing has changed.
+        """
+        own, read = self._arrays(), {}
         for row, snapshot in snapshots.items():
-            if snapshot.get("env_version") != self.env_version or len(snapshot["_clock"]) != 1:
-                raise ValueError(f"row {row} needs the snapshot of a single environment of version {self.env_version}")
-            for name in (*self.state_names, "_tasks", "_clock", "_playing"):
-                getattr(self, name)[row] = snapshot[name][0]
+            try:
+                check_marks(snapshot, self._marks)
+                read[row] = {n: read_array(snapshot, n, (1, *a.shape[1:]), a.dtype) for n, a in own.items()}
+            except ForeignSnapshot as error:
+                raise ForeignSnapshot(f"row {row} needs the snapshot of a single environment: {error}") from None
+        for row, arrays in read.items():
+            for name, array in arrays.items():
+                own[name][row] = array[0]
         return self._observe(), {}
 
 
@@ -221,8 +253,11 @@ class SingleEnv(KeepsArguments, gym.Env[Any, Any]):
     env_version = BatchEnv.env_version
 
     def __init__(self, batch: BatchEnv, render_mode: str | None = None) -> None:
+        check_render_mode(render_mode, self.metadata["render_modes"])
         self._batch = batch
-        batch._reader = TaskReader(batch.task_space, batch.task_names)  # of one task, without a row's dimension
+        # Of one task and one action, without a row's dimension.
+        batch._reader = TaskReader(batch.task_space, batch.task_names)
+        batch._action_reader = ActionReader(batch.single_action_space)
         self.render_mode = render_mode
         self.observation_space = batch.single_observation_space
         self.action_space = batch.single_action_space
@@ -259,7 +294,7 @@ class SingleEnv(KeepsArguments, gym.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step once."""
-        observations, rewards, terminations, truncations, infos = self._batch.step(np.asarray(action)[None])
+        observations, rewards, terminations, truncations, infos = self._batch.step(action)
         info = {"is_success": bool(infos["is_success"][0])} if infos else {}
         return _first(observations), float(rewards[0]), bool(terminations[0]), bool(truncations[0]), info
 
@@ -281,7 +316,7 @@ class SingleEnv(KeepsArguments, gym.Env[Any, Any]):
         return self._batch.get_snapshot()
 
     def set_snapshot(self, snapshot: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Continue bit-exactly from a snapshot."""
+        """Continue bit-exactly from a snapshot; see `BatchEnv.set_snapshot`."""
         observations, infos = self._batch.set_snapshot(snapshot)
         return _first(observations), infos
 

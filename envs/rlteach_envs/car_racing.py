@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -22,8 +21,18 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlteach_envs.arguments import KeepsArguments
+from rlteach_envs.action_reader import ActionReader
+from rlteach_envs.arguments import KeepsArguments, check_at_least_one, check_render_mode, clipped_progress, fixed_sets
 from rlteach_envs.car_track import FIELD, POINTS, SPREAD, TEST_SEEDS, Track, evened, make_track, zigzag
+from rlteach_envs.snapshot_reader import (
+    NO_MATTER,
+    ForeignSnapshot,
+    check_marks,
+    marks_of,
+    read_array,
+    read_generator,
+    read_number,
+)
 from rlteach_envs.task_reader import TaskReader
 
 Floats = NDArray[np.float64]
@@ -116,10 +125,9 @@ class CarRacing(KeepsArguments, gym.Env[Any, NDArray[np.float32]]):
     ) -> None:
         if observation not in OBSERVATIONS:
             raise ValueError(f"observation = {observation!r} must be one of {', '.join(OBSERVATIONS)}")
-        if horizon is not None and horizon < 1:
-            raise ValueError(f"horizon = {horizon} must be at least 1")
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode = {render_mode!r} must be None or 'rgb_array'")
+        if horizon is not None:
+            check_at_least_one(horizon=horizon)
+        check_render_mode(render_mode, self.metadata["render_modes"])
         # Only now, because they import numba.
         from rlteach_envs import car_physics, car_picture
 
@@ -130,6 +138,16 @@ class CarRacing(KeepsArguments, gym.Env[Any, NDArray[np.float32]]):
         self.action_space = spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32))
         self.observation_groups: dict[str, tuple[int, ...] | tuple[str, ...]]
         self._describe()
+        self._action_reader = ActionReader(self.action_space)
+        self._parts = {
+            "task": ((2 * POINTS,), np.float64),
+            "points": ((POINTS, 2), np.float64),
+            "nodes": ((None, 5), np.float64),
+            "kerbs": ((None,), np.int8),
+            "state": ((car_physics.STATE_SIZE,), np.float64),
+            "visited": ((None,), np.bool_),
+        }
+        self._marks = marks_of(self, NO_MATTER | {"observation", "horizon"})
         self.track: Track | None = None
 
     def _describe(self) -> None:
@@ -151,7 +169,7 @@ class CarRacing(KeepsArguments, gym.Env[Any, NDArray[np.float32]]):
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:
         """`tracks`: 20 held-out long and winding tracks; `uniform`: 20 tasks drawn uniformly (seed 0)."""
         rng = np.random.default_rng(0)
@@ -162,6 +180,7 @@ class CarRacing(KeepsArguments, gym.Env[Any, NDArray[np.float32]]):
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Floats:
         """Draw uniformly, and move the points to their ring by the share 1 - progress."""
+        progress = clipped_progress(progress)
         task = self._draw_task(rng)
         if progress >= 1.0:
             return task
@@ -194,7 +213,7 @@ class CarRacing(KeepsArguments, gym.Env[Any, NDArray[np.float32]]):
         track = self.track
         if track is None:
             raise RuntimeError("call reset() before step()")
-        steer, gas, brake = action.tolist() if isinstance(action, np.ndarray) else action
+        steer, gas, brake = self._action_reader.read(action)[0].tolist()
         fresh, on_start = self._physics.drive(
             self._state,
             -min(max(steer, -1.0), 1.0),
@@ -240,7 +259,7 @@ class CarRacing(KeepsArguments, gym.Env[Any, NDArray[np.float32]]):
         if self.track is None:
             raise RuntimeError("call reset() before get_snapshot()")
         return {
-            "env_version": self.env_version,
+            **self._marks,
             "generator": json.dumps(self.np_random.bit_generator.state),
             "task": self._task.copy(),
             "points": self.track.points.copy(),
@@ -257,22 +276,19 @@ class CarRacing(KeepsArguments, gym.Env[Any, NDArray[np.float32]]):
         """Continue bit-exactly from a snapshot of this or another environment.
 
         Raises:
-            ValueError: When it was made by another version.
+            ForeignSnapshot: When it is none of such an environment, or is damaged; then nothing has changed.
         """
-        if snapshot.get("env_version") != self.env_version:
-            version = snapshot.get("env_version")
-            raise ValueError(f"this snapshot is of version {version!r}, not of {self.env_version!r}")
-        self.np_random.bit_generator.state = json.loads(snapshot["generator"])
-        self._task = np.array(snapshot["task"])
-        self.track = Track(
-            np.array(snapshot["points"]),
-            float(snapshot["evened"]),
-            float(snapshot["length"]),
-            np.array(snapshot["nodes"]),
-            np.array(snapshot["kerbs"]),
-        )
-        self._state, self._visited = np.array(snapshot["state"]), np.array(snapshot["visited"])
-        self._touched, self._clock = int(self._visited.sum()), int(snapshot["clock"])
+        check_marks(snapshot, self._marks)
+        arrays = {name: read_array(snapshot, name, *part).copy() for name, part in self._parts.items()}
+        evened, length, clock = (read_number(snapshot, name) for name in ("evened", "length", "clock"))
+        nodes, kerbs, visited = (arrays[name] for name in ("nodes", "kerbs", "visited"))
+        if not 0 < len(nodes) == len(kerbs) == len(visited):
+            raise ForeignSnapshot("this snapshot is damaged: nodes, kerbs and visited differ in length")
+        generator = read_generator(snapshot, self.np_random)
+        self.np_random.bit_generator.state = generator
+        self._task, self._state, self._visited = arrays["task"], arrays["state"], visited
+        self.track = Track(arrays["points"], evened, length, nodes, kerbs)
+        self._touched, self._clock = int(visited.sum()), int(clock)
         return self._observe(), {}
 
     # -- pictures --------------------------------------------------------------------------------------------------

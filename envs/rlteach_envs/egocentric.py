@@ -9,8 +9,6 @@ with MUJOCO_GL=osmesa (libosmesa6). MuJoCo's model is neither changed nor compil
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +19,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlteach_envs.mujoco_dynamics import load_mujoco
+from rlteach_envs.mujoco_opengl import open_context
 
 Floats = NDArray[np.float64]
 Picture = NDArray[np.uint8]
@@ -214,7 +213,7 @@ class Renderer:
         mujoco = self._mujoco = load_mujoco("EgocentricView")
         self._model = model
         self._slope = np.tan(np.radians(field_of_view) / 2)
-        self._context = open_context(size)
+        self._context = open_context("EgocentricView", size)
         self._context.make_current()
         quality, buffer = model.vis.quality, model.vis.global_
         before = quality.offsamples, quality.shadowsize, buffer.offwidth, buffer.offheight
@@ -271,24 +270,3 @@ class Renderer:
         """Free it in its own context, or it would be freed in that of another renderer."""
         if not sys.is_finalizing():  # by then OpenGL has gone
             self.close()
-
-
-def open_context(size: int) -> Any:
-    """Return an OpenGL context without a window: EGL, or what the environment variable MUJOCO_GL says.
-
-    Raises:
-        gymnasium.error.DependencyNotInstalled: When it cannot be opened, with what to install.
-    """
-    kind = os.environ.get("MUJOCO_GL", "").lower()
-    if kind not in ("egl", "osmesa", "glfw", "cgl"):
-        kind = {"linux": "egl", "darwin": "cgl"}.get(sys.platform, "glfw")
-    try:
-        base = importlib.import_module(f"mujoco.{kind}").GLContext
-        # Only the renderer frees it: a garbage collector would do that in any order.
-        return type(base.__name__, (base,), {"__del__": lambda self: None})(size, size)
-    except Exception as error:  # whatever OpenGL and its loaders raise: a missing library is an AttributeError of None
-        raise gym.error.DependencyNotInstalled(
-            f"EgocentricView cannot draw with MUJOCO_GL={kind} ({type(error).__name__}: {error}). "
-            "Without a screen it needs EGL, apt install libegl1 libgl1, "
-            "or MUJOCO_GL=osmesa and apt install libosmesa6"
-        ) from error

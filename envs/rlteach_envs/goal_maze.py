@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import check_finite, clipped_progress, fixed_sets
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
 from rlteach_envs.rugged import piece_orders, rearranged
 
@@ -139,6 +140,7 @@ class GoalMazeBatch(BatchEnv):
     ) -> None:
         if features not in ("position", "rbf"):
             raise ValueError(f"features = {features!r} must be 'position' or 'rbf'")
+        check_finite(box_scale=box_scale)
         if not box_scale > 0:
             raise ValueError(f"box_scale = {box_scale} must be positive")
         self.free, self.start = read_layout(layout)
@@ -162,7 +164,7 @@ class GoalMazeBatch(BatchEnv):
         """Reachable cells, in order of their distance along the corridor."""
         return list(path_lengths(self.free, self.start))
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
         """Goals, the primary set first.
 
@@ -199,6 +201,7 @@ class GoalMazeBatch(BatchEnv):
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
         """Draw a goal from the last 4 of the first `progress` x all cells along the corridor; at 1 from all cells."""
+        progress = clipped_progress(progress)
         last = max(4, int(np.ceil(progress * len(self.cells))))
         window = self.cells if progress >= 1 else self.cells[last - 4 : last]
         goal = np.array(window[rng.integers(len(window))]) + rng.random(2)

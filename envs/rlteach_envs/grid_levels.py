@@ -21,6 +21,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import check_whole, clipped_progress, fixed_sets
 from rlteach_envs.task_reader import TaskReader
 
 Bools = NDArray[np.bool_]
@@ -375,6 +376,7 @@ class MazeTasks:
     task_space: spaces.Dict
 
     def _offer_mazes(self, size: int, max_density: int) -> None:
+        check_whole(1, size=size, max_density=max_density)
         if size < 9 or size % 2 == 0 or not 1 <= max_density < HEIGHTS:
             raise ValueError(
                 f"size = {size} must be odd and at least 9, max_density = {max_density} in [1, {HEIGHTS - 1}]"
@@ -425,7 +427,7 @@ class MazeTasks:
         """The named mazes as tasks."""
         return {name: self.task_of(level) for name, level in named_levels(self.inner).items()}
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:
         """Tasks by set, the primary one first; `test_feasibility` tells which of them can be solved.
 
@@ -461,6 +463,7 @@ class MazeTasks:
 
         Of eight random mazes with the number of blocks that belongs to `progress`, the one at that rank of path length.
         """
+        progress = clipped_progress(progress)
         if progress >= 1:
             return self.draw_task(rng)
         blocks = round(progress * 10 * self.max_density * self.inner**2 / 169)

@@ -14,12 +14,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import check_whole
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
 from rlteach_envs.grid_levels import (
     DIRECTIONS,
     FORWARD,
     MAX_DENSITY,
-    TURN_LEFT,
     MazeTasks,
     decode,
     draw_vector,
@@ -42,7 +42,8 @@ Float32s = NDArray[np.float32]
 
 def check_view(view: int) -> None:
     """Raise ValueError unless a view may have so many cells per side."""
-    if view < 3 or view % 2 == 0:
+    check_whole(3, view=view)
+    if view % 2 == 0:
         raise ValueError(f"view = {view} must be odd and at least 3")
 
 
@@ -247,8 +248,6 @@ class GridMazeBatch(MazeTasks, BatchEnv):  # type: ignore[misc,override]
         self._maps[rows] = full_map(walls, self._scaled[goal_places])
 
     def _advance(self, actions: NDArray[Any]) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
-        if actions.min() < TURN_LEFT or actions.max() > FORWARD:
-            raise ValueError(f"actions are {TURN_LEFT} to {FORWARD}, not {actions.tolist()}")
         ahead = self._places + self._moves[self._directions]
         cell = self._grids.reshape(-1).take(self._offsets + ahead)
         goes = (actions == FORWARD) & (cell != WALL)

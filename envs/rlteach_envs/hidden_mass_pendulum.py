@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import check_finite, clipped_progress, fixed_sets
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
 from rlteach_envs.strokes import BLUE, DARK, GREEN, RED, arc, dot, on_circle, stroke
 
@@ -67,8 +67,9 @@ class HiddenMassPendulumBatch(BatchEnv):
     control_rate = 1 / DT
 
     def __init__(self, num_envs: int = 1, *, max_torque: float = 5.0, horizon: int = 200) -> None:
-        if not 0 < max_torque < np.inf:
-            raise ValueError(f"max_torque = {max_torque} must be positive and finite")
+        check_finite(max_torque=max_torque)
+        if not max_torque > 0:
+            raise ValueError(f"max_torque = {max_torque} must be positive")
         self.max_torque = max_torque
         self.task_space = spaces.Dict(
             {"mass": spaces.Box(*RANGE, (), np.float64), "length": spaces.Box(*RANGE, (), np.float64)}
@@ -90,7 +91,7 @@ class HiddenMassPendulumBatch(BatchEnv):
         self._torque: Floats = np.zeros(num_envs)
         self._tilt: Floats = np.zeros(num_envs)
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
         """`grid`: 10 x 10 masses and lengths, bounds included; `corners`: the four extremes."""
         return {"grid": self._product(np.linspace(*RANGE, 10)), "corners": self._product(np.array(RANGE))}
@@ -100,7 +101,7 @@ class HiddenMassPendulumBatch(BatchEnv):
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
         """Draw mass and length from the lower part of their ranges: 20 % of them at 0, everything at 1."""
-        top = max(0.2, progress)
+        top = max(0.2, clipped_progress(progress))
         mass, length = RANGE[0] + (RANGE[1] - RANGE[0]) * top * rng.random(2)
         return {"mass": np.array(mass), "length": np.array(length)}
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import fixed_sets
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
 from rlteach_envs.strokes import BLUE, GREEN, RED, dot, stroke
 
@@ -51,6 +51,7 @@ class LightDarkBatch(BatchEnv):
 
     task_units: ClassVar[dict[str, str]] = {"start_x": "m", "start_y": "m"}
     state_names = ("_positions", "_actions", "_noise")
+    longest_horizon = 1_000_000  # of which the noise takes 16 MB for each row
     observation_groups: ClassVar[dict[str, tuple[str, ...]]] = {"policy": ("policy",), "privileged": ("privileged",)}
     observation_names: ClassVar[dict[str, tuple[str, ...]]] = {
         "policy": ("reading_x", "reading_y", "noise_std", "last_move_x", "last_move_y"),
@@ -82,7 +83,7 @@ class LightDarkBatch(BatchEnv):
         self._actions: Floats = np.zeros((num_envs, 2))
         self._noise: Floats = np.zeros((num_envs, horizon + 1, 2))
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
         """`grid`: 16 x 16 starts, bounds included."""
         return {"grid": [self._task(x, y) for x in np.linspace(*START_X, 16) for y in np.linspace(*START_Y, 16)]}

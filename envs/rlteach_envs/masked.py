@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from rlteach_envs.action_reader import ActionReader
+from rlteach_envs.arguments import clipped_progress, fixed_sets
 from rlteach_envs.mujoco_dynamics import load_mujoco
+from rlteach_envs.mujoco_opengl import check_opengl
 from rlteach_envs.task_reader import TaskReader
 
 WIND = {"wind_power": 20.0, "turbulence_power": 2.0}
@@ -59,6 +61,11 @@ class Grouped(gym.Wrapper[Any, Any, Any, Any]):
 class MaskedHopper(Grouped):
     """Gymnasium's Hopper-v5, of which a student sees the five positions and not the six velocities.
 
+    Reward: as in Hopper-v5, for a step of 8 ms: speed in m/s, +1 for being healthy, -0.001 |action|^2. Healthy is a
+    torso above 0.7 m that leans by less than 0.2 rad, and every other number of the state within +-100.
+    Termination: not healthy. Truncation after 1000 steps, by registration. Success: not reported; the id has a reward
+    threshold of 3800.
+
     Args:
         **kwargs: Arguments of Hopper-v5.
 
@@ -79,6 +86,20 @@ class MaskedHopper(Grouped):
         units = ("m", *["rad"] * 4, "m/s", "m/s", *["rad/s"] * 4)
         super().__init__(HopperEnv(**kwargs), range(5, 11), names, units)
 
+    @property
+    def spec(self) -> Any:  # type: ignore[override]
+        """That of the id, which makes all of this: it is no wrapper that came later."""
+        return self.unwrapped.spec
+
+    def render(self) -> Any:
+        """Return a picture as Hopper-v5 draws it.
+
+        Raises:
+            gymnasium.error.DependencyNotInstalled: When there is no OpenGL for it, with what to install.
+        """
+        check_opengl("MaskedHopper", self.render_mode)
+        return self.env.render()
+
 
 class Windy(gym.Wrapper[Any, Any, Any, Any]):
     """LunarLander with the wind as task, and as two more columns of the observation.
@@ -91,6 +112,7 @@ class Windy(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self.task_space = spaces.Dict({name: spaces.Box(0.0, top, (), np.float64) for name, top in WIND.items()})
         self._reader = TaskReader(self.task_space)
+        self._action_reader = ActionReader(self.action_space)
         box: Any = env.observation_space
         self.observation_space = spaces.Box(
             np.append(box.low, np.zeros(2, np.float32)), np.append(box.high, np.ones(2, np.float32)), dtype=np.float32
@@ -112,7 +134,7 @@ class Windy(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step; success is coming to rest on the ground, which LunarLander rewards with exactly 100."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, reward, terminated, truncated, info = self.env.step(self._action_reader.read(action)[0])
         success = bool(terminated and reward == 100)
         return self._with_wind(observation), reward, terminated, truncated, {**info, "is_success": success}
 
@@ -155,7 +177,12 @@ class MaskedLunarLander(Grouped):
         super().__init__(env, (2, 3, 5, 8, 9), (*place, "left_contact", "right_contact", *WIND), ["1"] * 10)
         self.task_space = env.task_space
 
-    @cached_property
+    @property
+    def spec(self) -> Any:  # type: ignore[override]
+        """That of the id, which makes all of this: it is no wrapper that came later."""
+        return self.unwrapped.spec
+
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:
         """`grid`: 6 x 6 winds, bounds included."""
         shares = np.linspace(0, 1, 6)
@@ -163,7 +190,7 @@ class MaskedLunarLander(Grouped):
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
         """Draw from the calm end of the winds: 20 % of the ranges at 0, everything at 1."""
-        return _wind(max(0.2, progress) * rng.random(2))
+        return _wind(max(0.2, clipped_progress(progress)) * rng.random(2))
 
 
 def _wind(shares: Any) -> dict[str, Any]:

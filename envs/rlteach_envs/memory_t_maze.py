@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import clipped_progress, fixed_sets
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
 from rlteach_envs.strokes import BLUE, DARK, GREEN, RED, dot, stroke
 
@@ -72,7 +72,7 @@ class MemoryTMazeBatch(BatchEnv):
         self._x: Floats = np.zeros(num_envs)
         self._y: Floats = np.zeros(num_envs)
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
         """`all`: 15 lengths from 10 to 80, both goals; `long`: the longest corridor, both goals."""
         lengths = np.linspace(SHORTEST, LONGEST, 15)
@@ -86,6 +86,7 @@ class MemoryTMazeBatch(BatchEnv):
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
         """Draw any goal, and a length from a window of 20 % sliding from short to long; at 1 any task."""
+        progress = clipped_progress(progress)
         share = rng.random() if progress >= 1 else 0.8 * progress + 0.2 * rng.random()
         return self._task(SHORTEST + (LONGEST - SHORTEST) * share, rng.uniform(-1, 1))
 

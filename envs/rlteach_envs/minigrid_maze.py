@@ -17,11 +17,11 @@ from gymnasium import spaces
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
-from rlteach_envs.arguments import KeepsArguments
+from rlteach_envs.action_reader import ActionReader
+from rlteach_envs.arguments import KeepsArguments, check_at_least_one, check_render_mode
 from rlteach_envs.grid_levels import (
     FORWARD,
     MAX_DENSITY,
-    TURN_LEFT,
     Level,
     MazeTasks,
     path_lengths,
@@ -37,6 +37,7 @@ from rlteach_envs.grid_maze import (
     policy_view,
     with_agent,
 )
+from rlteach_envs.snapshot_reader import check_marks, marks_of, read_array, read_generator
 
 try:
     from minigrid.core.grid import Grid
@@ -83,8 +84,8 @@ class MiniGridMaze(KeepsArguments, MazeTasks, MiniGridEnv):
         horizon: int = 250,
     ) -> None:
         check_view(view)
-        if horizon < 1:
-            raise ValueError(f"horizon = {horizon} must be at least 1")
+        check_at_least_one(horizon=horizon)
+        check_render_mode(render_mode, self.metadata["render_modes"])
         self._offer_mazes(size, max_density)
         super().__init__(
             mission_space=MissionSpace(mission_func=_mission),
@@ -101,6 +102,8 @@ class MiniGridMaze(KeepsArguments, MazeTasks, MiniGridEnv):
         self.observation_units = {key: ("1",) * len(names) for key, names in self.observation_names.items()}
         self._places = places_of_cells(self.inner)
         self._level = self.level_of(self.empty_room)
+        self._action_reader = ActionReader(self.action_space)
+        self._marks = marks_of(self)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode, and tell of its level what `level_info` names."""
@@ -113,9 +116,8 @@ class MiniGridMaze(KeepsArguments, MazeTasks, MiniGridEnv):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step once; at the end the info tells whether it was a success."""
-        if not TURN_LEFT <= action <= FORWARD:
-            raise ValueError(f"actions are {TURN_LEFT} to {FORWARD}, not {action}")
-        observation, reward, terminated, truncated, _ = super().step(action)
+        read = int(self._action_reader.read(action)[0])
+        observation, reward, terminated, truncated, _ = super().step(read)
         info = {"is_success": bool(terminated)} if terminated or truncated else {}
         return observation, float(reward), bool(terminated), bool(truncated and not terminated), info
 
@@ -156,21 +158,30 @@ class MiniGridMaze(KeepsArguments, MazeTasks, MiniGridEnv):
 
     def get_snapshot(self) -> dict[str, Any]:
         """Return the whole state: the level, the agent, the clock, and the generator as JSON."""
+        if self.agent_pos is None:
+            raise RuntimeError("call reset() before get_snapshot()")
         level = self._level
         return {
             "walls": level.walls.copy(),
             "level": np.array([level.agent, level.goal, level.direction]),
             "now": np.array([*self.agent_pos, self.agent_dir, self.step_count]),
             "generator": json.dumps(self.np_random.bit_generator.state),
-            "env_version": self.env_version,
+            **self._marks,
         }
 
     def set_snapshot(self, snapshot: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Continue bit-exactly from a snapshot."""
-        if snapshot.get("env_version") != self.env_version or snapshot["walls"].shape != self._level.walls.shape:
-            raise ValueError(f"this snapshot belongs to another version or size than {self.inner + 2}")
-        self._build(Level(snapshot["walls"].copy(), *snapshot["level"].tolist()))
-        x, y, self.agent_dir, self.step_count = snapshot["now"].tolist()
+        """Continue bit-exactly from a snapshot.
+
+        Raises:
+            ForeignSnapshot: When it is none of an environment like this; then nothing has changed.
+        """
+        check_marks(snapshot, self._marks)
+        walls = read_array(snapshot, "walls", (self.inner, self.inner), np.bool_)
+        level = read_array(snapshot, "level", (3,), np.int64).tolist()
+        now = read_array(snapshot, "now", (4,), np.int64).tolist()
+        generator = read_generator(snapshot, self.np_random)
+        self._build(Level(walls.copy(), *level))
+        x, y, self.agent_dir, self.step_count = now
         self.agent_pos, self.carrying = (x, y), None
-        self.np_random.bit_generator.state = json.loads(snapshot["generator"])
+        self.np_random.bit_generator.state = generator
         return self.gen_obs(), {}

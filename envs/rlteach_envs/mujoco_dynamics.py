@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,6 +21,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.mujoco_opengl import check_opengl, no_opengl
 from rlteach_envs.walker_tasks import Range, TaskParameter, Tasks
 
 Floats = NDArray[np.float64]
@@ -95,6 +98,7 @@ class MujocoDynamics(gym.Wrapper[Any, Any, Any, Any]):
     no_state = frozenset(
         {
             "nominal_model",
+            "env_version",
             "scratch",
             "_goal",
             "task_units",
@@ -158,7 +162,7 @@ class MujocoDynamics(gym.Wrapper[Any, Any, Any, Any]):
 
     # -- what it offers ------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def env_version(self) -> str:
         """The version, and the ranges: without them a snapshot would be put back as what it is not."""
         return " ".join(["0", *(f"{name} [{low:g}, {high:g}]" for name, (low, high) in self._ranges())])
@@ -244,6 +248,15 @@ class MujocoDynamics(gym.Wrapper[Any, Any, Any, Any]):
             self._mujoco.mj_forward(bare.model, bare.data)
             self._observation = _observed(self.env)
         return self._with_dynamics(), {}
+
+    def render(self) -> Any:
+        """Return a picture as the environment draws it.
+
+        Raises:
+            gymnasium.error.DependencyNotInstalled: When there is no OpenGL for it, with what to install.
+        """
+        check_opengl(str(self), self.render_mode)
+        return self.env.render()
 
     def _set_values(self, task: Any) -> None:
         self._values = np.array([float(value) for value in self._tasks.read(task).values()])
@@ -485,13 +498,18 @@ def load_mujoco(name: str) -> ModuleType:
         name: Who needs it.
 
     Raises:
-        gymnasium.error.DependencyNotInstalled: Without MuJoCo, or without what Gymnasium needs for it.
+        gymnasium.error.DependencyNotInstalled: Without MuJoCo, without what Gymnasium needs for it, or when MUJOCO_GL
+            asks for an OpenGL that is not installed.
     """
     try:
         import mujoco
         from gymnasium.envs.mujoco import mujoco_rendering  # noqa: F401 - needs more than MuJoCo
     except (ImportError, gym.error.DependencyNotInstalled) as error:
         raise gym.error.DependencyNotInstalled(f"{name} needs MuJoCo: pip install rlteach[mujoco]") from error
+    except Exception as error:  # what MuJoCo raises when it cannot load what MUJOCO_GL says
+        if kind := os.environ.get("MUJOCO_GL"):
+            raise no_opengl(name, kind, error) from error
+        raise
     module: ModuleType = mujoco
     return module
 
@@ -506,14 +524,8 @@ Ours, and modest: trained in the nominal dynamics the four are two to five times
 """
 
 
-def make_dynamics(
-    robot: str,
-    *,
-    parameters: Mapping[str, Range] | Sequence[str] | None = None,
-    goal: float | None = None,
-    **kwargs: Any,
-) -> MujocoDynamics:
-    """Return one of Gymnasium's robots with its dynamics as task.
+class RobotDynamics(MujocoDynamics):
+    """One of Gymnasium's robots with its dynamics as task.
 
     Args:
         robot: `"Hopper"`, `"HalfCheetah"`, `"Walker2d"`, `"Ant"`, or another of Gymnasium's v5.
@@ -521,7 +533,37 @@ def make_dynamics(
         goal: Distance along x that counts as success, in m; None for that of `GOALS`, where the robot has one.
         **kwargs: Arguments of the environment.
     """
-    load_mujoco(f"{robot}Dynamics")
-    creator: Any = gym.spec(f"{robot}-v5").entry_point
-    make: Any = gym.envs.registration.load_env_creator(creator)
-    return MujocoDynamics(make(**kwargs), parameters=parameters, goal=GOALS.get(robot) if goal is None else goal)
+
+    def __init__(
+        self,
+        robot: str,
+        *,
+        parameters: Mapping[str, Range] | Sequence[str] | None = None,
+        goal: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        load_mujoco(f"{robot}Dynamics")
+        creator: Any = gym.spec(f"{robot}-v5").entry_point
+        make: Any = gym.envs.registration.load_env_creator(creator)
+        super().__init__(make(**kwargs), parameters=parameters, goal=GOALS.get(robot) if goal is None else goal)
+
+    @property
+    def spec(self) -> Any:  # type: ignore[override]
+        """That of the id, which makes all of this: it is no wrapper that came later."""
+        return self.unwrapped.spec
+
+
+class HopperDynamics(RobotDynamics):
+    """Hop forwards on one leg, as Gymnasium's Hopper-v5, with its dynamics as task."""
+
+
+class HalfCheetahDynamics(RobotDynamics):
+    """Run forwards on two legs, as Gymnasium's HalfCheetah-v5, with its dynamics as task."""
+
+
+class Walker2dDynamics(RobotDynamics):
+    """Walk forwards on two legs, as Gymnasium's Walker2d-v5, with its dynamics as task."""
+
+
+class AntDynamics(RobotDynamics):
+    """Walk forwards on four legs, as Gymnasium's Ant-v5, with its dynamics as task."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import check_at_least_one, fixed_sets
 from rlteach_envs.lidar import Lidar
 from rlteach_envs.parkour_terrain import (
     CEILING_OFFSET,
@@ -29,7 +29,7 @@ from rlteach_envs.parkour_terrain import (
 from rlteach_envs.stump_terrain import GROUND_HEIGHT, START_PAD, Terrain
 from rlteach_envs.walker_bodies import AMPHIBIANS, BODIES, CLIMBERS, SWIMMERS, WalkerBody
 from rlteach_envs.walker_env import AHEAD, WalkerEnv, load_walker_world, places_ahead
-from rlteach_envs.walker_tasks import TaskParameter, Tasks, check_at_least_one, check_name
+from rlteach_envs.walker_tasks import TaskParameter, Tasks, check_name
 
 SURVIVAL = 600
 """Steps after which a body is dead where it cannot breathe: 12 s."""
@@ -149,6 +149,7 @@ class Parkour(WalkerEnv):
 
     return_range = (-250.0, 415.0)
     terrain_type: ClassVar[type[Terrain]] = ParkourTerrain
+    more_state: ClassVar[dict[str, type]] = {"under": int, "outside": int, "dead": bool}
     _terrain: ParkourTerrain | None
 
     def __init__(
@@ -197,7 +198,7 @@ class Parkour(WalkerEnv):
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:
         """Sets of 100 seeded tasks; the one for this body comes first."""
         rng = np.random.default_rng(31)
@@ -273,13 +274,6 @@ class Parkour(WalkerEnv):
     def _look_ahead(self, x: float, y: float) -> NDArray[np.float64]:
         assert self._terrain is not None
         return heights_ahead(self._terrain, x, y)
-
-    def _more(self) -> dict[str, Any]:
-        return {"under": self._under, "outside": self._outside, "dead": self._dead}
-
-    def _take_more(self, snapshot: Mapping[str, Any]) -> None:
-        self._under, self._outside = int(snapshot["under"]), int(snapshot["outside"])
-        self._dead = bool(snapshot["dead"])
 
     def _picture(self, terrain: Terrain) -> NDArray[np.uint8]:
         from rlteach_envs.parkour_picture import draw

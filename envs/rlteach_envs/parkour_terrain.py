@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,12 @@ class ParkourTerrain(Terrain):
 
     creepers: Floats = field(default_factory=lambda: np.empty((0, 4)))
     water: float = -math.inf
+
+    parts: ClassVar[dict[str, Any]] = Terrain.parts | {
+        "ceiling": ((None, 2), float),
+        "creepers": ((None, 4), float),
+        "water": ((), float),
+    }
 
     def _arrays(self) -> dict[str, Any]:
         more = {"ceiling": self.ceiling, "creepers": self.creepers, "water": np.array(self.water)}

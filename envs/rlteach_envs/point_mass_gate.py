@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import clipped_progress, fixed_sets
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
 
 SUBSTEPS = 10
@@ -85,6 +85,7 @@ class PointMassGateBatch(BatchEnv):
     task_units: ClassVar[dict[str, str]] = {"position": "m", "width": "m", "friction": "1/s"}
     return_range = (0.0, 60.0)
     state_names = ("_positions", "_velocities", "_noise", "_succeeded")
+    longest_horizon = 100_000  # of which the noise takes 16 MB for each row
 
     def __init__(self, num_envs: int = 1, *, friction: bool = False, horizon: int = 100) -> None:
         parameters = {
@@ -103,7 +104,7 @@ class PointMassGateBatch(BatchEnv):
         self._noise: Floats = np.zeros((num_envs, horizon, SUBSTEPS, 2))
         self._succeeded = np.zeros(num_envs, dtype=bool)
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
         """`grid`: 20 x 20, bounds included; `hard`: 29 positions x narrow widths; `target`: +-3 m, 0.5 m wide."""
         return {
@@ -121,6 +122,7 @@ class PointMassGateBatch(BatchEnv):
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
         """Draw any position, and a width from a window of 20 % sliding from wide to narrow; at 1 any task."""
+        progress = clipped_progress(progress)
         top = 1.0 - 0.8 * progress
         share = rng.random() if progress >= 1 else rng.uniform(top - 0.2, top)
         return self._task(rng.uniform(-4, 4), 0.5 + 7.5 * share, rng.uniform(0, 4))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from statistics import NormalDist
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlteach_envs import quadrotor_physics as physics
+from rlteach_envs.arguments import check_finite, clipped_progress, fixed_sets
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
 
 # The nominal airframe, a Crazyflie 2.1, as in the training code of RAPTOR.
@@ -195,6 +195,7 @@ class QuadrotorBatch(BatchEnv):
     control_rate = 1 / physics.DT
 
     def __init__(self, num_envs: int = 1, *, horizon: int = 500, moving: float = 0.5, backend: str = "auto") -> None:
+        check_finite(moving=moving)
         if not 0.0 <= moving <= 1.0:
             raise ValueError(f"moving = {moving} must be a share, from 0 to 1")
         self.backend = physics.chosen(backend)
@@ -227,7 +228,7 @@ class QuadrotorBatch(BatchEnv):
         self._context = np.zeros((num_envs, 11), dtype=np.float32)
         self._strayed: Floats = np.zeros(num_envs)
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
         """`uniform`: 256 tasks (seed 1); `corners`: all 256 extremes; `systems`: 1000 tasks to train on (seed 0)."""
         corners = np.array(np.meshgrid(*[[0.0, 1.0]] * 8, indexing="ij")).reshape(8, -1).T
@@ -244,7 +245,7 @@ class QuadrotorBatch(BatchEnv):
 
         It is 20 % of every range wide at 0, and everything at 1.
         """
-        width = max(0.2, progress)
+        width = max(0.2, clipped_progress(progress))
         return self._task((1.0 - width) * EASIEST + width * rng.random(8))
 
     def _begin(self, rows: NDArray[np.int64]) -> None:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,14 @@ class Terrain:
     polygons: tuple[Floats, ...] = ()
     ceiling: Floats | None = None
 
+    parts: ClassVar[dict[str, tuple[tuple[int | None, ...], type]]] = {
+        "ground": ((None, 2), float),
+        "boxes": ((None, 5), float),
+        "polygons": ((None, 2), float),
+        "polygon_sizes": ((None,), int),
+    }
+    """Shape and type of each of the `arrays`; None stands for any number."""
+
     @cached_property
     def arrays(self) -> dict[str, Floats | NDArray[np.int64]]:
         """Everything as arrays that must not be written to; `of` makes an equal terrain of them."""
@@ -122,7 +130,8 @@ class Terrain:
 
     def is_of(self, arrays: Mapping[str, Any]) -> bool:
         """Tell whether `arrays` holds the arrays of an equal terrain."""
-        return all(arrays[name] is own or np.array_equal(arrays[name], own) for name, own in self.arrays.items())
+        pairs = ((arrays.get(name), own) for name, own in self.arrays.items())
+        return all(theirs is own or np.array_equal(theirs, own) for theirs, own in pairs)
 
     def segments(self) -> Floats:
         """Return all edges as a lidar takes them; of boxes the left, upper and right ones, or all four if turned."""

@@ -11,17 +11,17 @@ Deep RL"); walker, observation and reward those of Gymnasium's BipedalWalker. Ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import check_at_least_one, check_finite, fixed_sets
 from rlteach_envs.lidar import Lidar
 from rlteach_envs.stump_terrain import GOAL, GROUND_HEIGHT, START_PAD, Terrain, TrackNumbers, make_terrain
 from rlteach_envs.walker_bodies import BODIES
 from rlteach_envs.walker_env import WalkerEnv, load_walker_world
-from rlteach_envs.walker_tasks import Range, TaskParameter, Tasks, check_at_least_one, check_name
+from rlteach_envs.walker_tasks import Range, TaskParameter, Tasks, check_name
 
 PARAMETERS = {
     "stump_height": TaskParameter("steps", 0.0, 3.0, -10.0, 10.0),
@@ -107,6 +107,7 @@ class StumpTracks(WalkerEnv):
             "shape_std": shape_std,
             "sequence_std": sequence_std,
         }
+        check_finite(**self._stds)
         _check_stds(self._stds)
         tasks = Tasks(PARAMETERS, parameters, fixed)
         _check_combination({*tasks.names, *tasks.fixed})
@@ -123,7 +124,7 @@ class StumpTracks(WalkerEnv):
             render_mode=render_mode,
         )
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:
         """`grid`: 10 x 10, bounds included, for the default two parameters; else `uniform`: 100 seeded tasks."""
         tasks = self._tasks
@@ -144,7 +145,7 @@ class StumpTracks(WalkerEnv):
 
 def _check_stds(stds: Mapping[str, float]) -> None:
     for name, value in stds.items():
-        if not 0.0 <= value < np.inf:
+        if value < 0.0:
             raise ValueError(f"{name} = {value} must be a finite number of at least 0")
 
 

@@ -11,6 +11,7 @@ on everything that is wrong with it.
 from __future__ import annotations
 
 import difflib
+import math
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ NUMERIC = "biuf"
 
 ALL = slice(None)
 FIRST: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
+FEW = 32
+"""Numbers up to which looking at each is faster than asking numpy."""
 SHOWN = 4
 """Components whose bounds a sentence names."""
 
@@ -148,7 +151,7 @@ class TaskReader:
     def _faults(self, task: Any, rows: NDArray[np.int64]) -> Iterator[str]:
         if not isinstance(task, Mapping):
             what = f"the task of {self._rows} rows" if self._batched else "a task"
-            yield f"{what} is a mapping with {', '.join(self.parts)}, not {_short(task)}"
+            yield f"{what} is a mapping with {', '.join(self.parts)}, not {short(task)}"
             return
         yield from (unknown_name("task parameter", name, self.parts) for name in task if name not in self.parts)
         if missing := [name for name in self.parts if name not in task]:
@@ -163,13 +166,13 @@ class TaskReader:
         try:
             array = np.asarray(value)
         except ValueError:  # rows of different lengths
-            yield f"{name} = {_short(value)} is not {meant}"
+            yield f"{name} = {short(value)} is not {meant}"
             return
         if array.shape != shape:
             if array.dtype.kind in NUMERIC:
                 yield f"{name} has shape {array.shape}, not {shape}: {meant}"
             else:
-                yield f"{name} = {_short(value)} is not {meant}"
+                yield f"{name} = {short(value)} is not {meant}"
             return
         elements = array.reshape(self._rows, -1)[rows]
         wrong = np.argwhere(~self._right(_as_floats(elements), self.columns[name]))
@@ -183,8 +186,8 @@ class TaskReader:
 def _fault(part: Part, label: str, value: Any, column: int, where: str) -> str:
     """Return what is wrong with one component, `where` being said after its value."""
     bounds, kind = part.bounds(column), "whole number" if part.whole else "number"
-    if not _is_number(value):
-        return f"{label} = {_short(value)}{where} is not a {kind} in {bounds}"
+    if not is_number(value):
+        return f"{label} = {short(value)}{where} is not a {kind} in {bounds}"
     inside = part.low[column] <= value <= part.high[column]
     return f"{label} = {float(value):g}{where} {'must be a whole number in' if inside else 'lies outside'} {bounds}"
 
@@ -193,19 +196,27 @@ def _as_floats(array: NDArray[Any]) -> Floats:
     """Return an array of the same shape with nan for whatever is no number that a float can hold."""
     if array.dtype.kind in NUMERIC:
         return array.astype(np.float64)
-    values = [float(x) if _is_number(x) else np.nan for x in array.ravel()]
+    values = [float(x) if is_number(x) else np.nan for x in array.ravel()]
     return np.array(values, dtype=np.float64).reshape(array.shape)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Tell whether a value is a real number, and no whole number so large that no float can hold it."""
     if not isinstance(value, Real | np.bool_):
         return False
-    number: Any = value
+    number: Any = value.item() if isinstance(value, np.generic) else value
     return not (sys.float_info.max < number < np.inf or -np.inf < number < -sys.float_info.max)
 
 
-def _short(value: Any) -> str:
+def all_finite(array: NDArray[Any]) -> bool:
+    """Tell whether an array of real numbers holds neither nan nor infinity."""
+    if array.size <= FEW:
+        return all(map(math.isfinite, array.ravel().tolist()))
+    return bool(np.isfinite(array).all())
+
+
+def short(value: Any) -> str:
+    """Return a value as text of one line, cut where it is long."""
     plain = value.item() if isinstance(value, np.generic) else value
     return " ".join(reprlib.repr(plain).split())
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rlteach_envs.arguments import KeepsArguments
 from rlteach_envs.mujoco_dynamics import draw_around, load_mujoco
+from rlteach_envs.mujoco_opengl import check_opengl
 from rlteach_envs.walker_tasks import Range, TaskParameter, Tasks
 
 mujoco: Any = load_mujoco("TerrainWalker")
@@ -301,6 +302,15 @@ class TerrainWalker(KeepsArguments, Walker2dEnv):
         self._reached |= bool(place >= self._goal)
         info["is_success"] = self._reached
         return observation, reward, bool(terminated or not BEHIND < place < AHEAD), truncated, info
+
+    def render(self) -> Any:
+        """Return a picture as Walker2d-v5 draws it.
+
+        Raises:
+            gymnasium.error.DependencyNotInstalled: When there is no OpenGL for it, with what to install.
+        """
+        check_opengl("TerrainWalker", self.render_mode)
+        return super().render()  # type: ignore[no-untyped-call]
 
     @property
     def is_healthy(self) -> bool:

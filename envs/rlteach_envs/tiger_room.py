@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import check_finite, fixed_sets
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
 
 STEP_LENGTH = 0.12
@@ -54,9 +54,10 @@ class TigerRoomBatch(BatchEnv):
     control_rate = 1.0
 
     def __init__(self, num_envs: int = 1, *, peep: float = 0.4, wrong: float = -2.0, horizon: int = 60) -> None:
+        check_finite(peep=peep, wrong=wrong)
         if not START_NOISE <= peep < 1:
             raise ValueError(f"peep = {peep} must be in [{START_NOISE}, 1): above the start and inside the room")
-        if not -np.inf < wrong < 1:
+        if not wrong < 1:
             raise ValueError(f"wrong = {wrong} must be finite and less than what the right door earns, 1")
         self.peep, self.wrong = peep, wrong
         self.task_space = spaces.Dict({"side": spaces.Box(-1.0, 1.0, (), np.float64)})
@@ -73,7 +74,7 @@ class TigerRoomBatch(BatchEnv):
         self._positions: Floats = np.zeros((num_envs, 2))
         self._seen = np.zeros(num_envs, dtype=bool)
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
         """`sides`: 128 times left and 128 times right, in turn."""
         return {"sides": [{"side": np.array(side)} for side in (-0.5, 0.5) * 128]}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
+from rlteach_envs.arguments import check_finite, check_whole, clipped_progress, fixed_sets
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
 from rlteach_envs.rugged import piece_orders, rearranged
 from rlteach_envs.strokes import BLUE, DARK, WHITE, dot
@@ -205,11 +205,12 @@ class ToyCubesBatch(BatchEnv):
         mirrored: Sequence[int] = (),
         shuffle: int | None = None,
     ) -> None:
-        if dimensions < 1 or cubes < 2 or useless < 0 or not 0 <= dead < 1 or noise < 0:
-            raise ValueError(
-                f"dimensions = {dimensions} >= 1, cubes = {cubes} >= 2, useless = {useless} >= 0, "
-                f"dead = {dead} in [0, 1) and noise = {noise} >= 0 must all hold"
-            )
+        check_finite(dead=dead, rotation=rotation, noise=noise, box_scale=box_scale, trivial=trivial)
+        check_whole(1, dimensions=dimensions)
+        check_whole(2, cubes=cubes)
+        check_whole(0, useless=useless)
+        if not 0 <= dead < 1 or noise < 0:
+            raise ValueError(f"dead = {dead} in [0, 1) and noise = {noise} >= 0 must both hold")
         if rotation and dimensions < 2:
             raise ValueError("a rotation needs at least two dimensions")
         if not box_scale >= 1 or not 0 <= trivial < 1 or not set(mirrored) <= set(range(dimensions)):
@@ -243,7 +244,7 @@ class ToyCubesBatch(BatchEnv):
         super().__init__(num_envs, horizon=1)
         self._ground: tuple[int, tuple[float, ...], NDArray[np.uint8]] | None = None
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
         """`cubes`: the middle of every learnable cube, so that success is the share of cubes mastered."""
         graph = self.skill_graph
@@ -252,6 +253,7 @@ class ToyCubesBatch(BatchEnv):
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
         """Draw a point near the middle of a live cube on one of three neighbouring diagonals; at 1 of any live cube."""
+        progress = clipped_progress(progress)
         graph = self.skill_graph
         sums = np.indices((graph.cubes,) * graph.dimensions).sum(axis=0).ravel()
         near = np.abs(sums - progress * sums.max()) <= 1

@@ -12,17 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import check_at_least_one, fixed_sets
 from rlteach_envs.lidar import Lidar
 from rlteach_envs.stump_terrain import GOAL, GROUND_HEIGHT, START_PAD, STEP, TRACK_LENGTH, Terrain
 from rlteach_envs.walker_bodies import BODIES
 from rlteach_envs.walker_env import AHEAD, WalkerEnv, load_walker_world, places_ahead
-from rlteach_envs.walker_tasks import TaskParameter, Tasks, check_at_least_one, check_name
+from rlteach_envs.walker_tasks import TaskParameter, Tasks, check_name
 
 PARAMETERS = {
     "roughness": TaskParameter("1", 0.0, 10.0, 0.0, 20.0),
@@ -232,7 +232,7 @@ class UEDWalker(WalkerEnv):
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:
         """`challenges` where they lie in the task space, and `uniform`, 100 seeded tasks."""
         tasks, rng = self._tasks, np.random.default_rng(31)

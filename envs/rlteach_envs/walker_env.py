@@ -14,11 +14,21 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rlteach_envs.arguments import KeepsArguments
+from rlteach_envs.action_reader import ActionReader
+from rlteach_envs.arguments import KeepsArguments, check_at_least_one, check_render_mode, clipped_progress
 from rlteach_envs.lidar import RAYS, Lidar
+from rlteach_envs.snapshot_reader import (
+    NO_MATTER,
+    ForeignSnapshot,
+    check_marks,
+    marks_of,
+    read_array,
+    read_generator,
+    read_number,
+)
 from rlteach_envs.stump_terrain import STEP, Terrain
 from rlteach_envs.walker_bodies import WalkerBody
-from rlteach_envs.walker_tasks import Tasks, check_at_least_one
+from rlteach_envs.walker_tasks import Tasks
 
 Observation = NDArray[np.float32]
 
@@ -67,6 +77,8 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 50}  # type: ignore[misc]
     env_version = "0"
     terrain_type: ClassVar[type[Terrain]] = Terrain
+    more_state: ClassVar[dict[str, type]] = {}
+    """What a derived class adds to a snapshot: numbers by name, kept as attributes with an underscore."""
 
     def __init__(
         self,
@@ -85,8 +97,7 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
         privileged: int = 0,
     ) -> None:
         check_at_least_one(horizon=horizon)
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode = {render_mode!r} must be None or 'rgb_array'")
+        check_render_mode(render_mode, self.metadata["render_modes"])
         self.body, self.horizon, self.render_mode = name, horizon, render_mode
         self._tasks, self._body, self._world, self._start = tasks, body, world, start
         self._goal, self._lidar = goal, lidar
@@ -98,7 +109,11 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
             self.observation_groups["privileged"] = tuple(range(self._seen, self._size))
         self.observation_space = spaces.Box(-np.inf, np.inf, (self._size,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (len(body.motors) + more_actions,), np.float32)
+        self._action_reader = ActionReader(self.action_space)
         self._terrain: Terrain | None = None
+        self._marks = marks_of(self, NO_MATTER | {"body"}) | {"body": name}
+        self._task_parts = {part: (tasks.space[part].shape, tasks.space[part].dtype) for part in tasks.names}
+        self._pose_parts = {part: (np.shape(value), np.asarray(value).dtype) for part, value in start.items()}
 
     # -- what derived classes give ---------------------------------------------------------------------------------
 
@@ -114,6 +129,7 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> dict[str, Any]:
         """Draw from a window of 20 % of every range, sliding from its easy end to its hard one; at 1 from all."""
+        progress = clipped_progress(progress)
         if progress >= 1:
             return self._tasks.draw(rng)
         return self._tasks.draw(rng, 0.8 * progress, 0.8 * progress + 0.2)
@@ -155,7 +171,7 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
         if self._terrain is None:
             raise RuntimeError("call reset() before step()")
         world = self._world
-        effort = self._act(action.tolist() if isinstance(action, np.ndarray) else list(action))
+        effort = self._act(self._action_reader.read(action)[0].tolist())
         senses = self._sense()
         x, y = world.hull_position()
         shaping = self._shape(x, senses[0])
@@ -212,14 +228,12 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
             raise RuntimeError("call reset() before get_snapshot()")
         pose = self._world.pose()
         snapshot = {
-            "kind": type(self).__name__,
-            "env_version": self.env_version,
-            "body": self.body,
+            **self._marks,
             "generator": self.np_random.bit_generator.state,
             "task": {name: value.copy() for name, value in self._task.items()},
             **self._terrain.arrays,
             **pose,
-            **self._more(),
+            **{name: getattr(self, f"_{name}") for name in self.more_state},
             "push": self._push,
             "shaping": self._shaping,
             "clock": self._clock,
@@ -230,37 +244,44 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
         return snapshot
 
     def set_snapshot(self, snapshot: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Continue bit-exactly from a snapshot of this or another environment with the same body.
+        """Continue bit-exactly from a snapshot of this environment or one that was built in the same way.
 
         On the track that it was taken on the walker is put in its place; else the world is built anew.
 
         Raises:
-            ValueError: When it was made by another environment, another version or for another body.
+            ForeignSnapshot: When it was made by an environment of another kind, another version or for another body,
+                or is damaged; then nothing has changed.
         """
-        own = {"kind": type(self).__name__, "env_version": self.env_version, "body": self.body}
-        theirs = {name: snapshot.get(name) for name in own} | {"kind": snapshot.get("kind", own["kind"])}  # once unsaid
-        if theirs != own:
-            told = (", ".join(f"{name} {value!r}" for name, value in marks.items()) for marks in (theirs, own))
-            raise ValueError("this snapshot is of {}, not of {}".format(*told))
-        self.np_random.bit_generator.state = snapshot["generator"]
-        self._task = {name: np.array(value) for name, value in snapshot["task"].items()}
-        self._push, self._shaping = float(snapshot["push"]), float(snapshot["shaping"])
-        self._clock, self._return = int(snapshot["clock"]), float(snapshot["return"])
-        self._take_more(snapshot)
-        if self._terrain is not None and self._terrain.is_of(snapshot):
-            self._world.place(snapshot)
+        check_marks(snapshot, self._marks)
+        names = ("push", "shaping", "clock", "return", *self.more_state)
+        numbers = {name: read_number(snapshot, name) for name in names}
+        pose = {name: read_array(snapshot, name, *part) for name, part in self._pose_parts.items()}
+        is_here = self._terrain is not None and self._terrain.is_of(snapshot)
+        terrain = self._terrain if is_here else self._read_terrain(snapshot)
+        task, generator = self._read_task(snapshot), read_generator(snapshot, self.np_random)
+
+        self.np_random.bit_generator.state = generator
+        self._task, self._terrain = task, terrain
+        self._push, self._shaping, self._return = numbers["push"], numbers["shaping"], numbers["return"]
+        self._clock = int(numbers["clock"])
+        for name, kind in self.more_state.items():
+            setattr(self, f"_{name}", kind(numbers[name]))
+        if is_here:
+            self._world.place(pose)
             self._push_first()
         else:
-            self._terrain = self.terrain_type.of(snapshot)
-            self._build(snapshot)
+            self._build(pose)
         return self._observe(self._sense(), *self._world.hull_position()), {}
 
-    def _more(self) -> dict[str, Any]:
-        """Return what a derived class adds to a snapshot."""
-        return {}
+    def _read_terrain(self, snapshot: Mapping[str, Any]) -> Terrain:
+        parts = self.terrain_type.parts
+        return self.terrain_type.of({name: read_array(snapshot, name, *part) for name, part in parts.items()})
 
-    def _take_more(self, snapshot: Mapping[str, Any]) -> None:
-        """Take back what `_more` added."""
+    def _read_task(self, snapshot: Mapping[str, Any]) -> dict[str, Any]:
+        task = snapshot.get("task")
+        if not isinstance(task, Mapping):
+            raise ForeignSnapshot("this snapshot is damaged: it has no task")
+        return {name: read_array(task, name, *part).copy() for name, part in self._task_parts.items()}
 
     # -- pictures --------------------------------------------------------------------------------------------------
 

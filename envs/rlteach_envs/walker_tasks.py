@@ -138,13 +138,6 @@ def check_name(what: str, name: Any, known: Iterable[str]) -> None:
         raise ValueError(unknown_name(what, name, names))
 
 
-def check_at_least_one(**counts: Any) -> None:
-    """Raise a ValueError for a count that is no whole number of at least 1."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"{name} = {count!r} must be a whole number of at least 1")
-
-
 def _ranges(
     parameters: Mapping[str, Any] | Sequence[str], known: Mapping[str, TaskParameter]
 ) -> dict[str, tuple[Numbers, Numbers]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.arguments import clipped_progress, fixed_sets
 from rlteach_envs.batch import BatchEnv, Floats, SingleEnv
 
 DT = 0.05
@@ -95,7 +95,7 @@ class WindGainBatch(BatchEnv):
         self._velocities: Floats = np.zeros((num_envs, 2))
         self._commands: Floats = np.zeros((num_envs, 2))
 
-    @cached_property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:  # type: ignore[override]
         """`uniform`: 256 tasks drawn uniformly (seed 0); `corners`: all 16 extremes of gains and wind."""
         draws = np.random.default_rng(0).random((256, 4))
@@ -108,7 +108,7 @@ class WindGainBatch(BatchEnv):
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
         """Draw from a box around middling gains and no wind, 20 % of the range wide at 0, everything at 1."""
-        width = max(0.2, progress)
+        width = max(0.2, clipped_progress(progress))
         return self._task(0.5 + width * (rng.random(4) - 0.5))
 
     def _begin(self, rows: NDArray[np.int64]) -> None:

@@ -40,6 +40,7 @@ class Recorded:
         self.needs = teacher.needs
         self.fields = getattr(teacher, "fields", frozenset({"task"}))
         self.restores = getattr(teacher, "restores", True)
+        self.keep_tasks = getattr(teacher, "keep_tasks", False)
         self.task_space = task_space
         names = [f"task/{name}" for name in task_space.names] if task_space is not None else []
         self.table = Table(path, [*COLUMNS, *names])

@@ -19,6 +19,7 @@ import shutil
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +44,7 @@ from rlteach.experiment.resets import Resets
 from rlteach.experiment.rollouts import Rollouts
 from rlteach.experiment.second_student import SecondStudent, Student, check_second_student
 from rlteach.experiment.seeding import Seeds
-from rlteach.experiment.starts import Starts
+from rlteach.experiment.starts import Starts, place_faults
 from rlteach.files import Table, read_json, write_atomically, write_json
 from rlteach.learners import make_learner
 from rlteach.learners.policy_files import save_policy
@@ -61,8 +62,12 @@ OFFERED = ("return_range", "oracle_window", "edit_task")
 """Hyperparameters that a teacher gets from the environment, when it takes them and the environment offers them."""
 
 
+DOUBTFUL_EPISODES = 20
+"""Episodes without a word of success after which a teacher that decides by success is doubted."""
+
+
 class Interrupted(RlteachError):
-    """The run was asked to stop; it has been checkpointed."""
+    """The run was asked to stop; it has been checkpointed, or had nothing yet to be kept."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +98,18 @@ def run(
         run_config: What to do.
         directory: The run directory; made when missing. A finished run of the same configuration returns at once.
         quiet: Print no progress.
-        stop: Asked at every rollout; True checkpoints and raises `Interrupted`.
+        stop: Asked at every rollout; True checkpoints and raises `Interrupted`. Asked before each episode, too, from
+            which snapshots are collected; they are not kept then.
 
     Raises:
+        ConfigError: When the expert or the store of a start teacher is not there; nothing has been written then.
         RunDirectoryError: When the directory belongs to another configuration or cannot be written.
         Interrupted: When `stop` asked for it.
     """
     path = Path(directory)
+    if run_config.starts is not None and not (path / "meta.json").exists():
+        if faults := place_faults(run_config.starts, path.parent):
+            raise ConfigError(faults)
     done = _prepare_directory(run_config, path)
     if done is not None:
         return done
@@ -209,6 +219,7 @@ class _Training:
         self.gamma = float(run_config.learner.kwargs.get("gamma", 0.99))
         self.progress = Progress(run_config.steps, quiet=quiet)
         self._open: list[Any] = []
+        self._doubted_success = False
         self._cpu_before = 0.0
         self._cpu_start = time.process_time()
 
@@ -228,8 +239,8 @@ class _Training:
             self.second_student = task_teacher.second_student = self._second_student(type(teacher).__name__)
         self.starts = None
         if self.config.starts is not None:
-            self.starts = self._start_teacher(self.config.starts.episodes, teacher, base)
-            teacher = Compose(teacher, self.starts.teacher)
+            self.starts = self._start_teacher(teacher, base)
+            teacher = Compose(teacher, self.starts.teacher, keep_tasks=not base.has_attr("set_task"))
         self.recorded = Recorded(teacher, self.task_space, self.path / "lessons.csv")
         self._open.append(self.recorded.table)
         base.seed(self.seeds.environments)
@@ -275,10 +286,22 @@ class _Training:
             view=self.view,
         )
 
-    def _start_teacher(self, episodes: int, teacher: Teacher, venv: VecEnv) -> Starts:
-        lessons = teacher.propose(episodes)  # whoever shows how it is done is set the tasks that the learner will be
-        teacher.forget([lesson.id for lesson in lessons])
-        return Starts(self.config, self.path, [lesson.task for lesson in lessons], venv, self.seeds.starts)
+    def _start_teacher(self, teacher: Teacher, venv: VecEnv) -> Starts:
+        def tasks(episodes: int) -> list[Any]:
+            """Return the tasks that the learner would be set: of a twin, lest lessons of the teacher itself be lost."""
+            twin: Any = _build_teacher(self.config, self.task_space, venv, self.seeds.teacher, self.path)
+            twin.second_student = getattr(teacher, "second_student", None)
+            return [lesson.task for lesson in twin.propose(episodes)]
+
+        def stop_if_asked(played: int) -> None:
+            if self.stop():
+                assert self.config.starts is not None
+                raise Interrupted(
+                    f"stopped after {played} of {self.config.starts.episodes} episodes that snapshots are collected "
+                    f"from, before any was kept; collect them anew with: rlteach resume {self.path}"
+                )
+
+        return Starts(self.config, self.path, tasks, venv, self.seeds.starts, before_episode=stop_if_asked)
 
     def _vec_env(self, n_envs: int) -> VecEnv:
         env = self.config.env
@@ -372,6 +395,23 @@ class _Training:
     def cpu_s(self) -> float:
         """Return the CPU seconds spent on this run so far, over all its sittings."""
         return self._cpu_before + time.process_time() - self._cpu_start
+
+    def doubt_success(self) -> None:
+        """Warn, once, of a start teacher that decides by success where nobody has told any in its first episodes."""
+        teacher: Any = None if self.starts is None else self.starts.teacher
+        if self._doubted_success or not getattr(teacher, "decides_by_success", False):
+            return
+        if self.recorded.episodes < DOUBTFUL_EPISODES:
+            return
+        self._doubted_success = True
+        if not self.lesson_venv.tells_success and self.lesson_venv.success_threshold is None:
+            name = type(teacher).__name__
+            warnings.warn(
+                f"{name} decides by success, and nobody told any in the first {self.recorded.episodes} episodes: it "
+                "goes by the rank of a return among recent ones. State success_threshold, or let `info` hold is_success"
+                + (", or give starts.kwargs.score: return" if hasattr(teacher, "score") else ""),
+                stacklevel=2,
+            )
 
     def show(self) -> None:
         """Update the live line."""
@@ -572,6 +612,7 @@ class _RunCallback(BaseCallback):
             self.run.save()
             self._next_save = self._every * (step // self._every + 1)
         self.run.resets.reset_if_due(self.model, step)
+        self.run.doubt_success()
         self.run.show()
 
 

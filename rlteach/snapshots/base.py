@@ -15,14 +15,14 @@ from rlteach.environments import capability
 from rlteach.errors import InvalidValue, UserError
 
 BOOKKEEPING = frozenset(
-    {"TimeLimit", "OrderEnforcing", "PassiveEnvChecker", "RecordEpisodeStatistics", "RecordVideo", "Monitor"}
+    {"TimeLimit", "OneEnd", "OrderEnforcing", "PassiveEnvChecker", "RecordEpisodeStatistics", "RecordVideo", "Monitor"}
 )
 """Wrappers, by class name, that count or check but change no observation, reward or termination.
 
 Their counters are no part of a snapshot: whoever starts an episode from one puts them right.
 """
 
-LIBRARIES = ("gymnasium", "stable_baselines3")
+LIBRARIES = ("gymnasium", "stable_baselines3", "rlteach_envs")
 
 
 class Restorable(gym.Wrapper[Any, Any, Any, Any], ABC):
@@ -82,7 +82,7 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any], ABC):
 
 
 def is_bookkeeping(layer: gym.Env[Any, Any]) -> bool:
-    """Tell whether a layer is one of the `BOOKKEEPING` wrappers of Gymnasium or Stable-Baselines3."""
+    """Tell whether a layer is one of the `BOOKKEEPING` wrappers of one of the `LIBRARIES`."""
     kind: Any = type(layer)
     return bool(_is_bookkeeper(kind))
 

@@ -28,6 +28,7 @@ VERSION = 1
 _DIGEST = slice(len(MAGIC) + 1, len(MAGIC) + 33)
 _HEAD, _COUNT, _FLOAT, _COMPLEX = (struct.Struct(f"<{layout}") for layout in ("H", "I", "d", "dd"))
 _TEXT = ("utf-8", "surrogatepass")
+_STR = frozenset({str})
 
 _Out = list[bytes]
 _Read = tuple[Any, int]
@@ -48,7 +49,7 @@ def encode(snapshot: Mapping[str, Any]) -> bytes:
         raise InvalidValue(f"a snapshot is a mapping, not {type(snapshot).__name__}")
     out: _Out = []
     try:
-        _put(snapshot, out)
+        _put_mapping(snapshot, out)
     except _Refused as error:
         raise InvalidValue(f"snapshot{error.place} {error}") from None
     except RecursionError:
@@ -65,6 +66,7 @@ def decode(data: bytes) -> dict[str, Any]:
     """
     if not isinstance(data, bytes | bytearray | memoryview):
         raise InvalidValue(f"a snapshot is bytes, which `capture` returns, not {type(data).__name__}: {data!r:.80}")
+    data = bytes(data)
     if data[: len(MAGIC)] != MAGIC or len(data) < _DIGEST.stop:
         raise InvalidValue(f"these {len(data)} bytes are not a snapshot of rlteach: they start with {data[:8]!r}")
     if (version := data[len(MAGIC)]) != VERSION:
@@ -94,11 +96,9 @@ class _Refused(Exception):
         self.place = ""
 
 
-def _put(value: Any, out: _Out) -> None:
-    write = _WRITERS.get(type(value))
-    if write is not None:
-        write(value, out)
-    elif isinstance(value, Mapping):
+def _put_other(value: Any, out: _Out) -> None:
+    """Write a value whose type has no writer of its own."""
+    if isinstance(value, Mapping):
         _put_mapping(value, out)
     elif isinstance(value, np.generic):
         out.append(b"g")
@@ -124,20 +124,22 @@ def _put_list(value: list[Any] | tuple[Any, ...], out: _Out) -> None:
     out += (b"l" if type(value) is list else b"t", _COUNT.pack(len(value)))
     for i, part in enumerate(value):
         try:
-            _put(part, out)
+            _WRITERS.get(type(part), _put_other)(part, out)
         except _Refused as error:
             error.place = f"[{i}]{error.place}"
             raise
 
 
 def _put_mapping(value: Mapping[Any, Any], out: _Out) -> None:
-    if strange := [key for key in value if type(key) is not str]:
-        raise _Refused(f"has the key {strange[0]!r}; keys must be text")
+    if not _STR.issuperset(map(type, value)):
+        strange = next(key for key in value if type(key) is not str)
+        raise _Refused(f"has the key {strange!r}; keys must be text")
     out += (b"d", _COUNT.pack(len(value)))
     for key in sorted(value):
         out.append(_key(key))
+        part = value[key]
         try:
-            _put(value[key], out)
+            _WRITERS.get(type(part), _put_other)(part, out)
         except _Refused as error:
             error.place = f"[{key!r}]{error.place}"
             raise
@@ -218,8 +220,10 @@ def _get_mapping(data: bytes, at: int) -> _Read:
     at += 4
     mapping = {}
     for _ in range(count):
-        key, at = _get_chunk(data, at)
-        mapping[_name(key)], at = _READERS[data[at]](data, at + 1)
+        begin = at + 4
+        at = begin + _COUNT.unpack_from(data, at)[0]
+        name = _name(data[begin:at])
+        mapping[name], at = _READERS[data[at]](data, at + 1)  # which is behind the end when the name was cut short
     return mapping, at
 
 
@@ -232,8 +236,9 @@ def _get_array(data: bytes, at: int) -> _Read:
     (size,) = _HEAD.unpack_from(data, at)
     at += 2
     dtype, shape = _array_form(data[at : at + size])
-    array: np.ndarray = np.ndarray(shape, dtype, data, at + size).copy()
-    return array, at + size + array.nbytes
+    at += size
+    array: np.ndarray = np.ndarray(shape, dtype, data, at).copy()
+    return array, at + array.nbytes
 
 
 @lru_cache(maxsize=1024)

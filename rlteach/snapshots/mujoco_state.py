@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -99,27 +100,55 @@ def _apart(env: gym.Env[Any, Any]) -> frozenset[str]:
     return APART.union(*(getattr(layer, "no_state", ()) for layer in layers_of(env)))
 
 
-_MODELS: WeakKeyDictionary[Any, tuple[bytes, str]] = WeakKeyDictionary()
+class _Watched:
+    """Where a model can change, what was there last, and the digest that belongs to it.
+
+    Writing a whole model of half a megabyte, mostly textures, takes 0.1 ms; reading what steps depend on a tenth.
+    """
+
+    def __init__(self, model: Any) -> None:
+        # Views hold the engine's model, not Python's, so that this does not keep its own key alive.
+        self._views = _arrays(model, apart=("tex_data",)) + _arrays(model.opt) + _arrays(model.stat)
+        self._options, self._statistics = _numbers(model.opt), _numbers(model.stat)
+        self._content: tuple[Any, ...] | None = None
+        self._digest = ""
+
+    def digest(self, model: Any) -> str:
+        content = b"".join(self._views), self._options(model.opt), self._statistics(model.stat)
+        if content != self._content:
+            mujoco = sys.modules["mujoco"]
+            buffer: Any = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+            mujoco.mj_saveModel(model, None, buffer)
+            self._content, self._digest = content, hashlib.sha256(buffer).hexdigest()
+        return self._digest
+
+
+def _arrays(struct: Any, apart: tuple[str, ...] = ()) -> list[memoryview]:
+    named = [getattr(struct, name) for name in dir(struct) if name[0] != "_" and name not in apart]
+    arrays: list[Any] = [value for value in named if isinstance(value, np.ndarray) and value.size]
+    return [memoryview(array) for array in arrays]
+
+
+def _numbers(struct: Any) -> Callable[[Any], Any]:
+    return attrgetter(
+        *(name for name in dir(struct) if name[0] != "_" and isinstance(getattr(struct, name), int | float))
+    )
+
+
+_MODELS: WeakKeyDictionary[Any, _Watched] = WeakKeyDictionary()
 
 
 def model_digest(env: gym.Env[Any, Any]) -> str:
     """Return the SHA-256 of everything in the compiled model of a MuJoCo environment as it is now, in hex.
 
-    That of `nominal_model` where the environment offers one: then the model changes with the task.
-
-    A model of half a megabyte, mostly textures, takes 0.3 ms to hash but far less to compare, so the last digest of a
-    model is kept for as long as nobody changes it.
+    That of `nominal_model` where the environment offers one: then the model changes with the task. Textures and `vis`,
+    which only pictures show, are read anew only when something else has changed.
     """
-    mujoco = sys.modules["mujoco"]
     model = environments.capability(env, "nominal_model") or _simulation(env)[0]
-    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
-    mujoco.mj_saveModel(model, None, buffer)
-    content = buffer.tobytes()
-    known, digest = _MODELS.get(model, (b"", ""))
-    if known != content:
-        digest = hashlib.sha256(content).hexdigest()
-        _MODELS[model] = content, digest
-    return digest
+    watched = _MODELS.get(model)
+    if watched is None:
+        watched = _MODELS[model] = _Watched(model)
+    return watched.digest(model)
 
 
 def _simulation(env: gym.Env[Any, Any]) -> tuple[Any, Any]:

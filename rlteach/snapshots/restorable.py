@@ -16,7 +16,10 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from operator import is_not
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -82,9 +85,7 @@ def capture(env: gym.Env[Any, Any]) -> bytes:
         MissingCapability: When it offers no snapshots.
         InvalidValue: When its snapshot holds something that has no bytes.
     """
-    if not _offers_snapshots(env):
-        raise _missing(env)
-    snapshot = environments.capability(env, "get_snapshot")()
+    snapshot = _methods(env)[0]()
     marks = _marks(env)
     return encode({"env": _described(marks), "fingerprint": _digest(marks), "snapshot": snapshot})
 
@@ -96,8 +97,7 @@ def restore(env: gym.Env[Any, Any], data: bytes) -> tuple[Any, dict[str, Any]]:
         InvalidValue: When the bytes are damaged or were captured in another environment, version or model.
         MissingCapability: When the environment offers no snapshots.
     """
-    if not _offers_snapshots(env):
-        raise _missing(env)
+    set_snapshot = _methods(env)[1]
     content = decode(data)
     if "fingerprint" not in content:
         raise InvalidValue("these bytes hold no snapshot that `capture` took: they have no fingerprint")
@@ -109,7 +109,7 @@ def restore(env: gym.Env[Any, Any], data: bytes) -> tuple[Any, dict[str, Any]]:
         )
     if any(map(_refuses_to_step, layers_of(env))):
         env.reset()
-    restored: tuple[Any, dict[str, Any]] = environments.capability(env, "set_snapshot")(content["snapshot"])
+    restored: tuple[Any, dict[str, Any]] = set_snapshot(content["snapshot"])
     return restored
 
 
@@ -121,6 +121,13 @@ def _refuses_to_step(layer: gym.Env[Any, Any]) -> bool:
 
 def _offers_snapshots(env: Any) -> bool:
     return all(callable(environments.capability(env, name)) for name in ("get_snapshot", "set_snapshot"))
+
+
+def _methods(env: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    take, put = (environments.capability(env, name) for name in ("get_snapshot", "set_snapshot"))
+    if not (callable(take) and callable(put)):
+        raise _missing(env)
+    return take, put
 
 
 def _missing(env: Any) -> MissingCapability:
@@ -156,23 +163,54 @@ def fingerprint(env: gym.Env[Any, Any]) -> str:
     return _digest(_marks(env))
 
 
+class _Given(NamedTuple):
+    """What decides the marks of an environment, apart from its version and its model; compared by identity."""
+
+    kind: Any
+    spec: Any
+    observation_space: Any
+    action_space: Any
+    arguments: Any
+
+
+_KNOWN: dict[int, tuple[_Given, _Marks]] = {}
+"""The last marks of each environment, by its `id`: to write spaces and arguments as text takes longer than a snapshot.
+
+An environment need not be hashable, so no weak dictionary. Whatever the key, the marks are those of what is given.
+"""
+
+
 def _marks(env: gym.Env[Any, Any]) -> _Marks:
     bare = env.unwrapped
-    spec = bare.spec
     in_mujoco = mujoco_state.is_mujoco(env)
-    return _Marks(
-        name=f"{type(bare).__module__}:{type(bare).__qualname__}" if spec is None else spec.id,
-        version=str(environments.capability(env, "env_version", "")),
-        arguments=_arguments(bare, apart=MUJOCO_PICTURES if in_mujoco else frozenset({"render_mode"})),
-        spaces=f"{env.observation_space!r} {env.action_space!r}",
-        model=mujoco_state.model_digest(env) if in_mujoco else "",
-    )
+    version = str(environments.capability(env, "env_version", ""))
+    model = mujoco_state.model_digest(env) if in_mujoco else ""
+    given = _Given(type(bare), bare.spec, env.observation_space, env.action_space, _arguments(bare))
+    known = _KNOWN.get(id(env))
+    if known is None:
+        weakref.finalize(env, _KNOWN.pop, id(env), None).atexit = False
+    if known is None or any(map(is_not, given, known[0])):
+        marks = _Marks(
+            name=f"{type(bare).__module__}:{type(bare).__qualname__}" if bare.spec is None else bare.spec.id,
+            version=version,
+            arguments=_written(given.arguments, apart=MUJOCO_PICTURES if in_mujoco else frozenset({"render_mode"})),
+            spaces=f"{given.observation_space!r} {given.action_space!r}",
+            model=model,
+        )
+    elif (version, model) != (known[1].version, known[1].model):
+        marks = known[1]._replace(version=version, model=model)
+    else:
+        return known[1]
+    _KNOWN[id(env)] = given, marks
+    return marks
 
 
+@lru_cache(maxsize=256)
 def _digest(marks: _Marks) -> str:
     return _short("\n".join(marks))
 
 
+@lru_cache(maxsize=256)
 def _described(marks: _Marks) -> str:
     told = [
         marks.name,
@@ -184,10 +222,17 @@ def _described(marks: _Marks) -> str:
     return ", ".join(filter(None, told))
 
 
-def _arguments(bare: gym.Env[Any, Any], apart: frozenset[str]) -> str:
+def _arguments(bare: gym.Env[Any, Any]) -> Any:
+    """Return the keyword arguments that an environment was made with, as far as it is known, else None."""
+    if bare.spec is not None:
+        return bare.spec.kwargs
     kept = (vars(bare).get(name) for name in ("constructor_arguments", "_ezpickle_kwargs"))
-    given = bare.spec.kwargs if bare.spec is not None else next((told for told in kept if told is not None), {})
-    return json.dumps({k: v for k, v in given.items() if k not in apart}, sort_keys=True, default=_told)
+    return next((told for told in kept if told is not None), None)
+
+
+def _written(arguments: Mapping[str, Any] | None, apart: frozenset[str]) -> str:
+    kept = {name: value for name, value in (arguments or {}).items() if name not in apart}
+    return json.dumps(kept, sort_keys=True, default=_told)
 
 
 def _told(value: Any) -> Any:

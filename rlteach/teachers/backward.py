@@ -13,7 +13,15 @@ from rlteach.errors import InvalidValue
 from rlteach.lesson import Outcome
 from rlteach.snapshots.store import SnapshotStore
 from rlteach.teachers.base import require
-from rlteach.teachers.start_base import ORDINARY, SnapshotTeacher, check_comparable, demonstrations, one_of, reached
+from rlteach.teachers.start_base import (
+    ORDINARY,
+    SnapshotTeacher,
+    check_comparable,
+    check_led,
+    demonstrations,
+    one_of,
+    reached,
+)
 
 
 def keeps_up(results: Sequence[bool], recent: int, threshold: float) -> bool:
@@ -53,7 +61,7 @@ class Backward(SnapshotTeacher):
         done: Whether the learner has been led back to the ordinary reset.
 
     Raises:
-        InvalidValue: When there is no such demonstration, or all of them failed.
+        InvalidValue: When there is no such demonstration, all of them failed, or it has a single snapshot.
     """
 
     state_names = ("at", "done", "_results")
@@ -84,6 +92,7 @@ class Backward(SnapshotTeacher):
         self.threshold, self.window, self.step = threshold, window, step
         self.recent, self.spread, self.ordinary = recent, spread, ordinary
         self._demonstration = _demonstration(store, episode)
+        check_led(store, [self._demonstration], wanted_by="Backward")
         self.at = len(self._demonstration) - 1
         self.done = False
         self._results: list[bool] = []

@@ -45,7 +45,9 @@ class JumpStart(StartTeacher):
 
     Args:
         guide: Policy that rolls in, a picklable callable from one observation to one action.
-        horizon: Steps that the guide plays at first, best a little less than the length of its episodes.
+        horizon: Steps that the guide plays at first, best a little less than the length of its episodes. A run that
+            gives none takes the environment's time limit: a guide that ends its episodes earlier then plays whole ones,
+            which are charged and leave nothing to the learner, until h is shorter than they are.
         variant: `"curriculum"` or `"random"`.
         stages: Number of times that h is shortened.
         beta: Tolerance, the share of the best score that may be lost.
@@ -90,6 +92,7 @@ class JumpStart(StartTeacher):
             ordinary=(ordinary, 0, 1),
         )
         self.guide, self.variant, self.score = guide, variant, score
+        self.decides_by_success = variant == "curriculum" and score == "success"
         self.beta, self.window, self.ordinary = beta, window, ordinary
         self.horizons = stage_horizons(horizon, stages)
         self.stage = 0

@@ -16,7 +16,7 @@ from rlteach.protocols import Snapshot
 from rlteach.snapshots.collect import Explorer
 from rlteach.snapshots.store import SnapshotStore
 from rlteach.teachers.base import require
-from rlteach.teachers.start_base import ORDINARY, SnapshotPool, SnapshotTeacher, demonstrations, one_of
+from rlteach.teachers.start_base import ORDINARY, SnapshotPool, SnapshotTeacher, check_led, demonstrations, one_of
 
 MAX_OLD = 200
 """Good starts of earlier iterations that are kept."""
@@ -64,9 +64,11 @@ class ReverseCurriculum(SnapshotTeacher):
 
     Raises:
         InvalidValue: For a place that is not in the store, snapshots of another environment than the explorer's, and
-            without `goals`, when every trajectory failed.
+            without `goals`, when every trajectory failed, or has no snapshot but that of its reset.
     """
 
+    tied_to_store = frozenset({"goals"})
+    decides_by_success = True
     state_names = ("iteration", "explored", "_pool", "_current", "_seeds", "_old", "_finished")
 
     def __init__(
@@ -170,7 +172,10 @@ class ReverseCurriculum(SnapshotTeacher):
 
 def _goals(store: SnapshotStore, goals: Sequence[int] | None) -> list[int]:
     if goals is None:
-        return [places[-1] for places in demonstrations(store, wanted_by="ReverseCurriculum").values()]
+        followed = demonstrations(store, wanted_by="ReverseCurriculum").values()
+        if all(store.records[places[-1]].step == 0 for places in followed):  # nothing but resets: no state near a goal
+            check_led(store, followed, wanted_by="ReverseCurriculum")
+        return [places[-1] for places in followed]
     unknown = [goal for goal in goals if not 0 <= goal < len(store)]
     if unknown or not goals:
         raise InvalidValue(f"goals = {list(goals)} must be one or more places in the store, 0 to {len(store) - 1}")

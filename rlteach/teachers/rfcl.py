@@ -14,7 +14,7 @@ import numpy as np
 from rlteach.lesson import Outcome
 from rlteach.snapshots.store import Record, SnapshotStore
 from rlteach.teachers.base import Array, require
-from rlteach.teachers.start_base import ORDINARY, SnapshotTeacher, demonstrations, reached
+from rlteach.teachers.start_base import ORDINARY, SnapshotTeacher, check_led, demonstrations, reached
 
 OFFSETS = np.array([0.5, 0.25, 0.125, 0.0625, 0.0625])
 """Chance of a start 0, 1, 2, 3 or 4 snapshots after the current one: geometric, the rest on the last."""
@@ -86,7 +86,7 @@ class RFCL(SnapshotTeacher):
         solved: Whether each demonstration is solved from its beginning (demonstrations,).
 
     Raises:
-        InvalidValue: When every trajectory failed.
+        InvalidValue: When every trajectory failed, or each of the others has a single snapshot.
     """
 
     state_names = ("at", "solved", "_streaks", "_results", "_staleness")
@@ -121,6 +121,7 @@ class RFCL(SnapshotTeacher):
         self.limit_slack, self.limit_ratio = limit_slack, limit_ratio
         self.temperature, self.staleness = temperature, staleness
         self._demonstrations = list(demonstrations(store, wanted_by="RFCL").values())
+        check_led(store, self._demonstrations, wanted_by="RFCL")
         self._place_of = {p: (d, k) for d, places in enumerate(self._demonstrations) for k, p in enumerate(places)}
         count = len(self._demonstrations)
         self.at = np.array([len(places) - 1 for places in self._demonstrations])

@@ -96,8 +96,9 @@ def _values(store: SnapshotStore) -> Array:
     values = np.array([record.value for record in store.records], dtype=np.float64)
     missing = int((~np.isfinite(values)).sum())
     if missing:
+        how_many = "no record has one" if missing == len(values) else f"{missing} of {len(values)} records have none"
         raise InvalidValue(
-            f"S3RL classifies snapshots by a critic's value, and {missing} of {len(values)} records have none; collect "
+            f"S3RL classifies snapshots by a critic's value, and {how_many}; collect "
             "with a policy that has a critic (any SB3 PPO, A2C, SAC or TD3 model), or pass classify=False"
         )
     return values

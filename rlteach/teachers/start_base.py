@@ -49,6 +49,10 @@ class StartTeacher(InOrder, OnlyFinite, ABC):
     needs: frozenset[str] = frozenset()
     fields: ClassVar[frozenset[str]] = frozenset({"start"})
     """The parts of a lesson that this kind of teacher fills."""
+    tied_to_store: ClassVar[frozenset[str]] = frozenset()
+    """Hyperparameters that mean something in their own store only, so that a made-up one cannot check them."""
+    decides_by_success: bool = False
+    """Whether it goes by `Outcome.success` alone, which is a mere rank of returns where nobody tells success."""
     state_names: ClassVar[tuple[str, ...]] = ()
     """Attributes that, with the generator, the issued lessons and `steps`, are the teacher's whole state."""
 
@@ -273,12 +277,29 @@ def demonstrations(store: SnapshotStore, *, wanted_by: str) -> dict[int, list[in
     worthy = {number: places for number, places in found.items() if not store.records[places[0]].success <= 0}
     if not worthy:
         raise InvalidValue(
-            f"{wanted_by} follows trajectories that succeeded, and all {len(found)} of this store failed; collect with "
-            "a better policy, or use a teacher that needs no success, such as UniformStarts"
+            f"{wanted_by} follows trajectories that succeeded, and all {len(found)} of this store failed. The tasks "
+            "that were drawn may be impossible: look at them, let the task teacher draw others, or collect more "
+            "episodes. If they are not, it takes a better policy, or a teacher that needs no success (UniformStarts)"
         )
     for number, places in worthy.items():
         check_comparable(store, number, places, wanted_by=wanted_by)
     return worthy
+
+
+def check_led(store: SnapshotStore, demonstrated: Iterable[Sequence[int]], *, wanted_by: str) -> None:
+    """Refuse trajectories of one snapshot each, along which nobody can be led back.
+
+    Raises:
+        InvalidValue: When none has two.
+    """
+    followed = list(demonstrated)
+    if max(map(len, followed)) > 1:
+        return
+    longest = max(store.records[places[0]].step + store.records[places[0]].remaining for places in followed)
+    raise InvalidValue(
+        f"{wanted_by} goes back along demonstrations, and none that it would follow has a second snapshot (the longest "
+        f"of {len(followed)} takes {longest} steps); collect with a smaller `every` (starts.every in a run)"
+    )
 
 
 def check_comparable(store: SnapshotStore, number: int, places: Sequence[int], *, wanted_by: str) -> None:

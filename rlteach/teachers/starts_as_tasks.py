@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from rlteach.errors import InvalidValue
+from rlteach.errors import ConfigError
 from rlteach.lesson import Outcome
 from rlteach.snapshots.store import SnapshotStore
 from rlteach.task_space import TaskSpace
@@ -81,7 +81,10 @@ class StartsAsTasks(SnapshotTeacher):
         self.start_space = start_space(len(self._trajectories))
         self.teacher = make_teacher(teacher, self.start_space, seed=seed, **hyperparameters)
         if getattr(self.teacher, "wants_second_student", False):
-            raise InvalidValue(f"{teacher} needs a second student, which snapshot starts do not have: take sfl or plr")
+            raise ConfigError(
+                [f"teacher = {teacher!r} needs a second student, which snapshot starts do not have: take sfl or plr"],
+                where="hyperparameters of StartsAsTasks",
+            )
         self.needs = self.teacher.needs
         self.wants_rollouts = bool(getattr(self.teacher, "wants_rollouts", False))
         self._inner_ids: dict[int, int] = {}
@@ -111,7 +114,7 @@ class StartsAsTasks(SnapshotTeacher):
 
     def _judged(self, place: int, outcome: Outcome) -> Outcome:
         record = self.store.records[place]
-        if not math.isnan(record.success):
+        if not math.isnan(record.success) or math.isnan(record.to_go):  # or nothing that it could be compared with
             return outcome
         # nobody tells: as good as whoever showed it
         return dataclasses.replace(outcome, success=float(reached(outcome, record)))

@@ -155,7 +155,7 @@ def _tasks(env: gym.Env[Any, Any]) -> TaskSpace | None:
     space = environments.capability(env, "task_space")
     if space is None or isinstance(space, TaskSpace):
         return space
-    return TaskSpace.of(space, env.unwrapped)
+    return TaskSpace.of(space, env)
 
 
 # -- playing -----------------------------------------------------------------------------------------------------------
@@ -420,7 +420,10 @@ def _oracle_window(case: _Case) -> Verdict:
 
 def _snapshots(case: _Case) -> Verdict:
     if environments.capability(case.env, "get_snapshot") is None:
-        return Verdict(None, "not offered: no start states can be chosen, and runs resume approximately")
+        from rlteach.snapshots.restorable import restorable
+
+        adapter = type(restorable(case.env)).__name__
+        return Verdict(None, f"through rlteach.snapshots ({adapter}), for start states; runs resume approximately")
     observation = _bytes(_reset(case.env, case.seed, case.task(0.5)))
     actions = [case.env.action_space.sample() for _ in range(COMPARED_STEPS)]
     before = _steps(case.env, actions[:5])

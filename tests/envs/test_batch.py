@@ -314,9 +314,9 @@ def test_a_masked_snapshot_restores_the_masked_rows_only(name: str) -> None:
 @pair_named
 def test_a_foreign_snapshot_is_refused(name: str) -> None:
     snapshot = PAIRS[name].batch_of(3).get_snapshot()
-    with pytest.raises(ValueError, match="another version or batch size than 4"):
+    with pytest.raises(ValueError, match=r"another size: .* has shape \(3,.*, not \(4,"):
         PAIRS[name].batch_of(4).set_snapshot(snapshot)
-    with pytest.raises(ValueError, match="another version"):
+    with pytest.raises(ValueError, match=r"env_version '99', not of kind .*, env_version '0'"):
         PAIRS[name].batch_of(3).set_snapshot({**snapshot, "env_version": "99"})
 
 
@@ -392,7 +392,7 @@ def test_actions_beyond_the_bounds_count_as_the_bound(name: str) -> None:
             r"^reset_mask has shape \(3,\)",
         ),
         (lambda: GoalMazeBatch(2).set_task(np.zeros((2, 2)), np.ones(3, dtype=bool)), r"^mask has shape \(3,\)"),
-        (lambda: ToyCubesBatch(1, cubes=1), "cubes = 1 >= 2"),
+        (lambda: ToyCubesBatch(1, cubes=1), "cubes = 1 must be a whole number of at least 2"),
         (lambda: ToyCubesBatch(1, dead=1.0), r"dead = 1.0 in \[0, 1\)"),
         (lambda: ToyCubesBatch(1, dimensions=1, rotation=30), "two dimensions"),
     ],

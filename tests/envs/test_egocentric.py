@@ -20,14 +20,15 @@ if any(importlib.util.find_spec(module) is None for module in ("mujoco", "imagei
     pytest.skip("needs gymnasium[mujoco]", allow_module_level=True)
 
 import mujoco
-from rlteach_envs.egocentric import EgocentricView, camera_axes, front, open_context
+from rlteach_envs.egocentric import EgocentricView, camera_axes, front
 from rlteach_envs.mujoco_dynamics import MujocoDynamics
+from rlteach_envs.mujoco_opengl import open_context
 
 
 def no_opengl() -> str:
     """Return why no picture can be drawn here; empty when it can."""
     try:
-        open_context(8).free()
+        open_context("this test", 8).free()
     except gym.error.DependencyNotInstalled as error:
         return str(error)
     return ""

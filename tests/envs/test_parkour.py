@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-pytest.importorskip("Box2D")
+pytest.importorskip("Box2D", reason="Parkour needs Box2D: pip install rlteach[box2d]")
 
 import Box2D
 from rlteach_envs import lidar, parkour_terrain, parkour_water, parkour_world, walker_world
@@ -16,6 +16,7 @@ from rlteach_envs.stump_terrain import GROUND_HEIGHT, START_PAD, STEP
 from rlteach_envs.walker_bodies import BODIES, CLIMBERS, SWIMMERS
 
 from rlteach.testing.envs import check_env
+from tests.envs.family import put_further_on
 
 VECTOR = (-0.2, 0.8, 0.1)
 TASK = {"input_vector": VECTOR, "water_level": 0.0, "creepers_height": 2.0, "creepers_spacing": 1.0}
@@ -215,7 +216,7 @@ def test_the_lidar_and_its_surface_codes_agree_with_the_ray_casts_of_box2d(body)
 
 @pytest.mark.parametrize("kind", [kind for _, kind in (PARKOUR_BODIES["fish"], PARKOUR_BODIES[CLIMBER])])
 def test_numba_and_numpy_see_exactly_the_same(kind):
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="lidar='numba' needs numba: pip install rlteach[numba]")
     rng = np.random.default_rng(2)
     terrain = make_parkour(ParkourNumbers(VECTOR, 0.85, 3.0, 0.0), rng)
     fast, plain = (
@@ -311,7 +312,7 @@ def test_a_motor_pushes_water_away_unless_it_is_at_its_limit():
 
 
 def test_numba_and_python_compute_the_same_forces():
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="lidar='numba' needs numba: pip install rlteach[numba]")
     plain, fast = make("fish"), make("fish", lidar="numba")
     actions = random_actions(plain, 60)
     assert rollout(plain, actions, seed=0, options={"task": SWIM}) == rollout(
@@ -546,6 +547,8 @@ def test_200_short_episodes_of_random_tasks_stay_finite_and_inside_their_spaces(
         env = envs[list(envs)[k % 4]]
         env.reset(seed=k)
         assert env._task in env.task_space
+        if k % 8 < 4:
+            put_further_on(env, rng)
         for _ in range(8):
             action = rng.uniform(-1.5, 1.5, env.action_space.shape).astype(np.float32)
             observation, reward, terminated, _, _ = env.step(action)
@@ -602,6 +605,8 @@ def replay_states(body, count, steps):
             observation, _, ended, _, _ = env.step(action)
         if ended:
             continue
+        if k % 3 == 0:
+            observation = put_further_on(env, rng)
         snapshot = env.get_snapshot()
         actions = random_actions(env, steps, 1000 + k)
         onwards = rollout(env, actions)

@@ -417,7 +417,7 @@ def same_traces(first: list[Any], second: list[Any]) -> bool:
 
 
 def test_numba_and_numpy_are_equal_bit_by_bit() -> None:
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="backend='numba' needs numba: pip install rlteach[numba]")
     traces = []
     for backend in ("numba", "numpy"):
         env = QuadrotorBatch(40, backend=backend, horizon=45)

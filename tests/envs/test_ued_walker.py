@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-pytest.importorskip("Box2D")
+pytest.importorskip("Box2D", reason="UEDWalker needs Box2D: pip install rlteach[box2d]")
 
 from rlteach_envs.stump_terrain import GOAL, GROUND_HEIGHT, START_PAD, STEP, TRACK_LENGTH
 from rlteach_envs.ued_walker import (
@@ -23,6 +23,7 @@ from rlteach_envs.ued_walker import (
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.accel import ACCEL
 from rlteach.testing.envs import check_env
+from tests.envs.family import put_further_on
 
 HARD = dict(zip(LEVEL, CHALLENGES["hardcore"], strict=True))
 
@@ -281,6 +282,8 @@ def test_200_short_episodes_of_random_tasks_stay_finite():
     for seed in range(200):
         env.reset(seed=seed)
         assert env._task in env.task_space
+        if seed % 2:
+            put_further_on(env, rng)
         for _ in range(6):
             observation, reward, terminated, _, _ = env.step(rng.uniform(-1.5, 1.5, 4).astype(np.float32))
             assert np.isfinite(observation).all() and np.isfinite(reward)
@@ -308,6 +311,8 @@ def test_a_snapshot_continues_bit_by_bit_in_the_same_and_in_another_environment(
             observation, _, terminated, _, _ = env.step(action)
             if terminated:
                 break
+        if seed % 3 == 0:
+            observation = put_further_on(env, np.random.default_rng(seed))
         snapshot = env.get_snapshot()
         onwards = rollout(env, random_actions(60, 1000 + seed))
         after = env.np_random.random()

@@ -1,5 +1,6 @@
 """Environments that nobody changed go on bit by bit from a snapshot, here, in another copy and in another process."""
 
+import gc
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from gymnasium.wrappers import FrameStackObservation, RescaleAction, TransformRe
 
 from rlteach.errors import InvalidValue, MissingCapability, UserError
 from rlteach.snapshots import mujoco_state
+from rlteach.snapshots import restorable as restorable_module
 from rlteach.snapshots.action_replay import ActionReplay
 from rlteach.snapshots.attributes import AttributeCopy, unfit
 from rlteach.snapshots.encoding import decode, encode
@@ -429,6 +431,65 @@ def test_other_arguments_and_other_models_are_refused_but_other_pictures_are_not
         restore(heavy, data)
     heavy.unwrapped.model.body_mass[1] = plain.unwrapped.model.body_mass[1]
     restore(heavy, data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.body_mass.__setitem__(1, 9.0),
+        lambda model: model.geom_friction.__setitem__((0, 0), 0.3),
+        lambda model: model.opt.gravity.__setitem__(2, -1.6),
+        lambda model: setattr(model.opt, "timestep", 0.001),
+        lambda model: setattr(model.opt, "iterations", 3),
+        lambda model: setattr(model.stat, "meaninertia", 2.0),
+    ],
+)
+def test_a_change_of_the_model_between_two_snapshots_is_noticed_and_so_is_its_return(change):
+    env = make("Hopper-v5")
+    env.reset(seed=0)
+    original, before, data = gym.make("Hopper-v5"), fingerprint(env), capture(env)
+    assert fingerprint(original) == before
+    change(env.unwrapped.model)
+    assert fingerprint(env) != before
+    with pytest.raises(InvalidValue, match=r"model \w{16}\nand cannot .*\n.*model \w{16}"):
+        restore(env, data)
+    assert fingerprint(original) == before
+    change(original.unwrapped.model)
+    assert fingerprint(original) == fingerprint(env)
+
+
+def test_what_is_remembered_of_an_environment_goes_with_it():
+    env = make("Hopper-v5")
+    env.reset(seed=0)
+    models, known = len(mujoco_state._MODELS), len(restorable_module._KNOWN)
+    restore(env, capture(env))
+    assert (len(mujoco_state._MODELS), len(restorable_module._KNOWN)) == (models + 1, known + 1)
+    env.close()
+    del env
+    gc.collect()
+    assert len(mujoco_state._MODELS) <= models and len(restorable_module._KNOWN) <= known
+
+
+def test_new_spaces_and_a_new_spec_are_noticed():
+    env = Plain()
+    prints = [fingerprint(env)]
+    env.action_space = spaces.Box(-2.0, 1.0, (2,), np.float32)
+    prints.append(fingerprint(env))
+    env.spec = gym.envs.registration.EnvSpec("Marked-v0", entry_point=Plain)
+    prints.append(fingerprint(env))
+    assert len(set(prints)) == 3
+
+
+def test_an_environment_without_a_hash_has_a_fingerprint():
+    class Equal(Plain):
+        def __eq__(self, other):
+            return True
+
+        __hash__ = None
+
+    env, other = Equal(), Equal()
+    other.action_space = spaces.Discrete(2)
+    assert fingerprint(env) == fingerprint(env) != fingerprint(other)
 
 
 def test_another_version_of_the_environment_is_refused():

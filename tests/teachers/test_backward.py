@@ -114,11 +114,11 @@ def test_the_best_demonstration_is_taken_unless_one_is_named():
         {"episode": 2, "ret": 3.0, "success": 1.0, "remaining": 9, "step": 0},
         {"episode": 3, "ret": 3.0, "success": 1.0, "remaining": 4, "step": 0},
     ]
-    store = filled(rows)
+    store = filled([*rows, *({**row, "step": 1, "remaining": 8} for row in rows)])
     best = Backward(store, ordinary=0.0)
-    assert {position_of(lesson) for lesson in best.propose(20)} == {3}
+    assert {position_of(lesson) for lesson in best.propose(20)} == {7}
     named = Backward(store, episode=0, ordinary=0.0)
-    assert {position_of(lesson) for lesson in named.propose(20)} == {0}
+    assert {position_of(lesson) for lesson in named.propose(20)} == {4}
     with pytest.raises(InvalidValue, match="no demonstration 7; the store holds the trajectories 0, 1, 2, 3"):
         Backward(store, episode=7)
 

@@ -5,7 +5,7 @@ from gymnasium.spaces import Discrete
 
 from rlteach.errors import InvalidValue
 from rlteach.files import pack_state, unpack_state
-from rlteach.lesson import Lesson, Outcome
+from rlteach.lesson import Lesson, Outcome, Start
 from rlteach.protocols import Teacher
 from rlteach.teachers import compose
 from rlteach.teachers.compose import Compose
@@ -51,6 +51,24 @@ def test_disjoint_fields_are_merged_into_one_lesson():
     assert (second.id, second.start, second.goal, second.task) == (1, "start 101", "goal 8", "task 1")
     assert first.shaping is None and first.origin == "part start + part goal + part task"
     assert teacher.fields == {"start", "goal", "task"}
+
+
+def test_an_environment_that_cannot_change_its_task_keeps_that_of_the_snapshot():
+    tasks, starts = Part("task"), Part("start", 100)
+    starts.propose = lambda n: [
+        Lesson(i, start=Start({"x": i} if i % 2 else None, limit=9), origin="s") for i in range(n)
+    ]
+    teacher = Compose(tasks, starts, keep_tasks=True)
+    ordinary, restored = teacher.propose(2)
+    assert (ordinary.task, ordinary.origin) == ("task 0", "part task + s")
+    assert (restored.task, restored.start.snapshot, restored.origin) == (None, {"x": 1}, "s")
+    assert tasks.forgotten == [1]
+    again = Compose(Part("task"), Part("start"), keep_tasks=True)
+    again.load_state_dict(unpack_state(*pack_state(teacher.state_dict())))
+    again.observe([outcome(ordinary, 0.5), outcome(restored, 0.7)])
+    assert [part.observed for part in again.teachers] == [[(0, 0.5)], [(0, 0.5), (1, 0.7)]]
+    teacher.forget([0, 1])
+    assert tasks.forgotten == [1, 0] and starts.forgotten == [0, 1]
 
 
 def test_two_teachers_for_one_field_are_refused():

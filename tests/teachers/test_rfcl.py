@@ -119,7 +119,7 @@ def test_the_limit_follows_what_is_left_of_the_demonstration():
 
 
 def solved(demonstrations, **hyperparameters):
-    rows = [{"episode": number, "success": 1.0, "step": 0} for number in range(demonstrations)]
+    rows = [{"episode": n, "success": 1.0, "step": step} for step in (0, 5) for n in range(demonstrations)]
     teacher = RFCL(filled(rows), seed=0, **hyperparameters)
     teacher.solved[:] = True
     return teacher
@@ -130,7 +130,7 @@ def test_the_forward_stage_begins_when_more_than_the_stated_share_is_solved():
     assert teacher.forward
     teacher.solved[:1] = False
     assert not teacher.forward  # 90 % are not more than 90 %
-    assert RFCL(filled([{"success": 1.0, "episode": n} for n in range(20)])).forward is False
+    assert RFCL(filled([{"success": 1.0, "episode": n} for n in range(20) for _ in range(2)])).forward is False
 
 
 def test_the_forward_stage_keeps_a_share_of_ordinary_resets_without_limits():
@@ -163,8 +163,8 @@ def test_only_the_last_five_outcomes_of_an_initial_state_count():
 
 def test_demonstrations_that_failed_are_left_out():
     rows = [{"episode": 0, "success": 0.0}, {"episode": 1, "success": 1.0}, {"episode": 2, "success": math.nan}]
-    store = filled([{**row, "to_go": 1.0} for row in rows])
+    store = filled([{**row, "to_go": 1.0} for row in rows for _ in range(2)])
     positions = {position_of(lesson) for lesson in RFCL(store).propose(50)}
-    assert positions == {1, 2}
+    assert positions == {3, 5}
     with pytest.raises(InvalidValue, match="RFCL follows trajectories that succeeded"):
         RFCL(filled([{"success": 0.0}]))

@@ -315,6 +315,15 @@ def test_trajectories_that_failed_are_not_followed():
         demonstrations(filled([{"success": math.nan}]), wanted_by="Me")
 
 
+@pytest.mark.parametrize("name", ["backward", "rfcl", "reverse_curriculum"])
+def test_demonstrations_of_one_snapshot_each_lead_nowhere(name):
+    rows = [{"episode": episode, "step": 0, "remaining": 40 - episode, "success": 1.0} for episode in range(2)]
+    with pytest.raises(InvalidValue, match=r"none .* has a second snapshot .*takes \d+ steps.*starts\.every"):
+        MAKERS[name](0, filled(rows))
+    if name != "backward":  # which follows one of them
+        MAKERS[name](0, filled([*rows, {"episode": 1, "step": 10, "remaining": 29, "success": 1.0}]))
+
+
 def test_a_pool_gives_back_what_was_put_in_and_uses_no_number_twice():
     pool = SnapshotPool()
     numbers = [pool.add({"position": p, "name": "x" * p}, (p, 0.5)) for p in range(5)]

@@ -75,6 +75,13 @@ def test_where_nobody_tells_success_it_is_to_do_as_well_as_whoever_showed_it():
     assert [success for _, success in teacher.teacher.told] == wanted and {0.0, 1.0} == set(wanted)
 
 
+def test_records_that_tell_nothing_leave_success_to_the_environment():
+    store = filled([{"step": step, "remaining": 10 - step} for step in range(10)])
+    teacher = StartsAsTasks(store, teacher="tests.teachers.test_starts_as_tasks.Heard", ordinary=0.0, seed=0)
+    teacher.observe([Outcome(x.id, 6.0, 6.0, 1, x.id % 2, True) for x in teacher.propose(6)])
+    assert [success for _, success in teacher.teacher.told] == [0.0, 1.0] * 3
+
+
 def test_abandoned_lessons_are_forgotten_by_the_task_teacher_too():
     teacher = StartsAsTasks(filled([{}] * 5), ordinary=0.0, seed=0)
     lessons = teacher.propose(6)
