@@ -296,6 +296,8 @@ def check_led(store: SnapshotStore, demonstrated: Iterable[Sequence[int]], *, wa
     if max(map(len, followed)) > 1:
         return
     longest = max(store.records[places[0]].step + store.records[places[0]].remaining for places in followed)
+    if longest < 2:  # whoever is done after one step has no second place
+        return
     raise InvalidValue(
         f"{wanted_by} goes back along demonstrations, and none that it would follow has a second snapshot (the longest "
         f"of {len(followed)} takes {longest} steps); collect with a smaller `every` (starts.every in a run)"
