@@ -261,8 +261,8 @@ class LevelBuffer:
         self._changes += 1
 
     def add_to_score(self, place: int, extra: float) -> None:
-        """Raise or lower the score of a level."""
-        self._numbers[place, 0] += extra
+        """Raise or lower the score of a level, which stays a number that can be added to."""
+        self._numbers[place, 0] = min(max(float(self._numbers[place, 0]) + extra, -HUGE), HUGE)
         self._changes += 1
 
     def offer(self, level: Array, score: float, past: Past, chances: Array | None = None) -> int | None:

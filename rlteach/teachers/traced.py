@@ -16,7 +16,7 @@ from rlteach.lesson import Outcome
 from rlteach.protocols import State
 from rlteach.task_space import TaskSpace, clipped
 from rlteach.teachers.accel import ACCEL
-from rlteach.teachers.base import Array, require
+from rlteach.teachers.base import HUGE, Array, require
 from rlteach.teachers.level_buffer import Past
 
 MOST_FEATURES = 128
@@ -281,5 +281,6 @@ class TRACED(ACCEL):
 
     def _score(self, outcome: Outcome, past: Past) -> float:
         error = self.predictor.error(*transitions_of(outcome.signals), self.rng) if self.transition_weight else 0.0
-        self._last = difficulty(super()._score(outcome, past), error, self.transition_weight)
+        regret = min(max(super()._score(outcome, past), -HUGE), HUGE)  # no difference of two may overflow
+        self._last = difficulty(regret, error, self.transition_weight)
         return self._last

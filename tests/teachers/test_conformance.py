@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 from gymnasium.spaces import Box
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rlteach.lesson import Outcome
@@ -165,6 +165,8 @@ HISTORIES = int(os.environ.get("RLTEACH_HISTORIES", "200"))
 """Histories of outcomes per teacher; `scripts/test --full` asks for 10,000."""
 
 NUMBERS = st.floats() | st.sampled_from([0.0, 1.0, -1.0, math.nan, math.inf, 1.7e308, -1.7e308, 5e-324])
+HUGE_SCORES = [(0.0, success, True) for success in (0.0, 0.0, 1.7e308, 2e307)] + [(0.0, 0.0, False)]
+"""One in 10,000: what TRACED credits to tasks of the batch before had overflowed."""
 OUTCOMES = st.lists(st.tuples(NUMBERS, NUMBERS, st.booleans()), min_size=1, max_size=30)
 
 
@@ -172,6 +174,7 @@ OUTCOMES = st.lists(st.tuples(NUMBERS, NUMBERS, st.booleans()), min_size=1, max_
 @pytest.mark.parametrize("name", REGISTERED)
 @settings(max_examples=HISTORIES, deadline=None, derandomize=True)
 @given(space=st.sampled_from(sorted(SPACES)), observed=OUTCOMES, seed=st.integers(0, 3), equipped=st.booleans())
+@example(space="1-D Box", observed=HUGE_SCORES, seed=1, equipped=True)
 def test_lessons_stay_in_their_space_whatever_is_observed(name, space, observed, seed, equipped):
     tasks = TaskSpace.of(SPACES[space])
     teacher = make(tasks, seed=seed, name=name, **TINY.get(name, {}))
