@@ -405,7 +405,7 @@ BAD = {
     ),
     "environment value": (
         {"env": {"id": "rlteach/ToyCubes-v0", "kwargs": {"cubes": 1}}},
-        ["cannot build rlteach/ToyCubes-v0 with {'cubes': 1}", "cubes = 1 >= 2"],
+        ["cannot build rlteach/ToyCubes-v0 with {'cubes': 1}", "cubes = 1 must be a whole number of at least 2"],
     ),
     "teacher": ({"teacher": {"name": "sucess_guided"}}, ["Did you mean 'success_guided'?", "rlteach list teachers"]),
     "teacher that is none": ({"teacher": {"name": "json.loads"}}, ["is no teacher", "rlteach list teachers"]),
