@@ -102,10 +102,8 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
         """Let every Monitor inside close an episode that ends here, with the step it saw last played to it again."""
         for layer in reversed(_layers(self.env)):
             if isinstance(layer, Monitor):
-                inner, layer.env = (
-                    layer.env,
-                    _LastStep(layer.env, (observation, layer.rewards.pop(), False, True, info)),
-                )
+                inner = layer.env
+                layer.env = _LastStep(inner, (observation, layer.rewards.pop(), False, True, info))
                 layer.total_steps -= 1
                 try:
                     info = layer.step(None)[4]
@@ -189,7 +187,7 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
     def _generators(self) -> dict[str, np.random.Generator]:
         """Return what chance is drawn from, by place: the generators of all layers, and that of replayed episodes."""
         found = {"np_random": self.env.unwrapped.np_random}
-        for depth, layer in enumerate([*_layers(self.env), self.env.unwrapped]):
+        for depth, layer in enumerate(layers_of(self.env)):
             for name, value in vars(layer).items():
                 if isinstance(value, np.random.Generator):
                     found[f"{depth}.{name}"] = value
@@ -391,7 +389,7 @@ class BatchVecEnv(VecEnv):
         elapsed = {i: steps for i in snapshots if (steps := starts[i].elapsed) is not None}
         if elapsed and (set_rows := environments.capability(self.batch_env, "set_elapsed")) is not None:
             set_rows(elapsed)
-        if tasked := [index for index in snapshots if index in tasks and "task" in options]:
+        if "task" in options and (tasked := [index for index in snapshots if index in tasks]):
             mask = _mask(tasked, self.num_envs)
             observation, _ = environments.capability(self.batch_env, "set_task")(options["task"], mask)
         return observation
@@ -939,7 +937,7 @@ def attach(
             "rlteach.make_vec_env(env, n, restorable=True), or wrapper_class=rlteach.LessonEnv"
         )
     _check_capabilities(base, teacher)
-    if "start" in getattr(teacher, "fields", ()) and not isinstance(base, BatchVecEnv):
+    if _restores(teacher) and not isinstance(base, BatchVecEnv):
         _check_layers(base)
     stores = list(_stores(teacher))
     _check_stores(base, stores)
@@ -974,6 +972,10 @@ def _base_venv(venv: Any) -> VecEnv:
 CAPABILITY_OF_FIELD = {"task": "task_space", "goal": "set_goal"}
 
 
+def _restores(teacher: Teacher) -> bool:
+    return "start" in getattr(teacher, "fields", ()) and getattr(teacher, "restores", True)
+
+
 def _needed(venv: VecEnv, teacher: Teacher) -> Iterator[tuple[str, str]]:
     """Yield what the environments must offer for a teacher's lessons, each with what an implementation looks like."""
     fields = getattr(teacher, "fields", frozenset({"task"}))
@@ -985,7 +987,7 @@ def _needed(venv: VecEnv, teacher: Teacher) -> Iterator[tuple[str, str]]:
         )
     if "start" not in fields:
         return
-    if getattr(teacher, "restores", True):
+    if _restores(teacher):
         yield ("set_row_snapshots" if isinstance(venv, BatchVecEnv) else "set_snapshot"), SNAPSHOT_RECIPE
         if "task" in fields and not getattr(teacher, "keep_tasks", False):
             yield "set_task", "class MyEnv:\n    def set_task(self, task):  # in the middle of an episode\n        ..."
