@@ -61,7 +61,7 @@ def make(env: str, **kwargs: Any) -> gym.Env[Any, Any]:
 FEW = 5
 """Parameters or names in a row that are written out one by one; of more only the first and the last are named."""
 
-OFFERS = ("set_task", "edit_task", "demonstrate", "oracle_window", "is_feasible", "feasibility", "skill_graph")
+OFFERS = ("set_task", "edit_task", "demonstrate", "oracle_window", "feasibility", "skill_graph")
 
 
 def begin(env: str) -> str:

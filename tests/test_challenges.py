@@ -78,9 +78,9 @@ def test_the_spaces_are_as_infeasible_and_as_trivial_as_they_say() -> None:
     assert trivial.skill_graph.is_trivial(drawn("challenge_trivial")).mean() == pytest.approx(0.8, abs=0.02)
     for percent in (36, 9, 4):
         env, tasks = made(f"challenge_maze_{percent}"), drawn(f"challenge_maze_{percent}")
-        assert 100 * np.mean([env._maze.is_feasible(task) for task in tasks]) == pytest.approx(percent, abs=1.5)
+        assert 100 * np.mean([env._maze.feasibility(task) for task in tasks]) == pytest.approx(percent, abs=1.5)
     rugged = made("challenge_maze_rugged")._maze
-    feasible = [rugged.is_feasible(task) for task in drawn("challenge_maze_rugged")]
+    feasible = [rugged.feasibility(task) for task in drawn("challenge_maze_rugged")]
     assert 100 * np.mean(feasible) == pytest.approx(9, abs=1.5)
 
 

@@ -38,7 +38,7 @@ OFFERS = (
     "skill_graph",
     "oracle_window",
     "demonstrate",
-    "is_feasible",
+    "feasibility",
     "horizon",
     "picture",
     "observation_groups",

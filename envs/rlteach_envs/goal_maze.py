@@ -179,7 +179,7 @@ class GoalMazeBatch(BatchEnv):
         end = self._task_of(np.array(self.cells[-1]) + 0.5)
         return {"feasible": inside, "box": list(low + draws * (high - low)), "far": [end.copy() for _ in range(64)]}
 
-    def is_feasible(self, task: Any) -> bool:
+    def feasibility(self, task: Any) -> bool:
         """Tell whether a task's goal lies in a cell that can be reached (in space; the horizon may be too short)."""
         x, y = (int(np.floor(value)) for value in self._goals_of(self._read_one(task)[None])[0])
         return (x, y) in set(self.cells)

@@ -412,7 +412,7 @@ class MazeTasks:
         level = self.level_of(task)
         return int(path_lengths(level.walls[None], np.array([level.agent]), np.array([level.goal]))[0])
 
-    def is_feasible(self, task: Mapping[str, Any]) -> bool:
+    def feasibility(self, task: Mapping[str, Any]) -> bool:
         """Tell whether there is a way to the goal (the horizon may be too short for it)."""
         return self.shortest_path(task) >= 0
 
@@ -429,7 +429,7 @@ class MazeTasks:
 
     @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:
-        """Tasks by set, the primary one first; `test_feasibility` tells which of them can be solved.
+        """Tasks by set, the primary one first.
 
         `mazes`: the named ones; `perfect`: 20 spanning-tree mazes; `crossings`: 20 rooms crossed by 1 to 5 walls;
         `blocks`: 50 random mazes of 60 blocks, solvable or not; `solvable`: 200 that are.
@@ -442,14 +442,9 @@ class MazeTasks:
         sets = {"mazes": list(self.named_mazes.values())} | {k: list(map(self.task_of, v)) for k, v in drawn.items()}
         sets["solvable"] = []
         while len(sets["solvable"]) < 200:
-            if self.is_feasible(task := self.task_of(random_level(self.inner, rng))):
+            if self.feasibility(task := self.task_of(random_level(self.inner, rng))):
                 sets["solvable"].append(task)
         return sets
-
-    @cached_property
-    def test_feasibility(self) -> dict[str, list[bool]]:
-        """Whether each task of each test set can be solved."""
-        return {name: [self.is_feasible(task) for task in tasks] for name, tasks in self.test_sets.items()}
 
     def edit_task(self, task: Mapping[str, Any], rng: np.random.Generator, edits: int = 1) -> dict[str, Any]:
         """Return a task that differs by random edits, see `edited`."""

@@ -113,9 +113,9 @@ class Windy(gym.Wrapper[Any, Any, Any, Any]):
         self.task_space = spaces.Dict({name: spaces.Box(0.0, top, (), np.float64) for name, top in WIND.items()})
         self._reader = TaskReader(self.task_space)
         self._action_reader = ActionReader(self.action_space)
-        box: Any = env.observation_space
+        # LunarLander states bounds for place, angle and velocities, and flies beyond them.
         self.observation_space = spaces.Box(
-            np.append(box.low, np.zeros(2, np.float32)), np.append(box.high, np.ones(2, np.float32)), dtype=np.float32
+            np.array([-np.inf] * 6 + [0.0] * 4, np.float32), np.array([np.inf] * 6 + [1.0] * 4, np.float32)
         )
         self._generator = np.random.default_rng()
 
@@ -146,8 +146,8 @@ class Windy(gym.Wrapper[Any, Any, Any, Any]):
 class MaskedLunarLander(Grouped):
     """Gymnasium's LunarLanderContinuous-v3 in a wind, of which a student sees neither velocities nor the wind.
 
-    Task: `wind_power` in [0, 20] and `turbulence_power` in [0, 2]. Observation: LunarLander's eight values, then both
-    parameters in units of their upper bounds. Success: at rest on the ground.
+    Task: `wind_power` in [0, 20] and `turbulence_power` in [0, 2]. Observation: LunarLander's eight values, the
+    first six without its bounds, beyond which it flies, then both parameters in units of their upper bounds. Success: at rest on the ground.
 
     Args:
         **kwargs: Arguments of LunarLander-v3 other than `continuous` and those of the wind.

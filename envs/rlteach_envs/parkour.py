@@ -147,7 +147,6 @@ class Parkour(WalkerEnv):
         render_mode: None or `"rgb_array"`.
     """
 
-    return_range = (-250.0, 415.0)
     terrain_type: ClassVar[type[Terrain]] = ParkourTerrain
     more_state: ClassVar[dict[str, type]] = {"under": int, "outside": int, "dead": bool}
     _terrain: ParkourTerrain | None

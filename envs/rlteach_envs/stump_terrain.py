@@ -144,6 +144,26 @@ class Terrain:
         pieces += [(polygon, np.roll(polygon, -1, axis=0)) for polygon in self.polygons]
         return sort_segments(pieces)
 
+    def surface(self, places: Floats) -> Floats:
+        """Return the height of the ground, or of what stands on it, at places (n,), in m."""
+        heights = np.interp(places, *self.ground.T)
+        left, right, at_left, slope = self._roofs
+        above = (left <= places[:, None]) & (places[:, None] <= right)
+        tops = np.where(above, at_left + slope * (places[:, None] - left), -math.inf)
+        higher: Floats = np.maximum(heights, tops.max(axis=1, initial=-math.inf))
+        return higher
+
+    @cached_property
+    def _roofs(self) -> Floats:
+        """The edges of boxes and polygons that are not upright: x at both ends, height at the left one, slope."""
+        corners = box_corners(self.boxes).transpose(1, 0, 2)
+        edges = [np.hstack([outline, np.roll(outline, -1, axis=0)]) for outline in (*corners, *self.polygons)]
+        x, y, other_x, other_y = np.concatenate([np.empty((0, 4)), *edges]).T
+        lies = np.abs(other_x - x) > SAME_POINT
+        x, y, other_x, other_y = x[lies], y[lies], other_x[lies], other_y[lies]
+        at_left = np.where(x < other_x, y, other_y)
+        return np.stack([np.minimum(x, other_x), np.maximum(x, other_x), at_left, (other_y - y) / (other_x - x)])
+
 
 def _split(arrays: Mapping[str, Any]) -> tuple[Floats, ...]:
     sizes = arrays["polygon_sizes"]

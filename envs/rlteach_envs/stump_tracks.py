@@ -20,7 +20,7 @@ from rlteach_envs.arguments import check_at_least_one, check_finite, fixed_sets
 from rlteach_envs.lidar import Lidar
 from rlteach_envs.stump_terrain import GOAL, GROUND_HEIGHT, START_PAD, Terrain, TrackNumbers, make_terrain
 from rlteach_envs.walker_bodies import BODIES
-from rlteach_envs.walker_env import WalkerEnv, load_walker_world
+from rlteach_envs.walker_env import AHEAD, WalkerEnv, load_walker_world
 from rlteach_envs.walker_tasks import Range, TaskParameter, Tasks, check_name
 
 PARAMETERS = {
@@ -33,6 +33,9 @@ PARAMETERS = {
     "stump_sequence": TaskParameter("steps, m", 0.0, 6.0, 0.0, 20.0, size=10),
 }
 """Every parameter that a track can have."""
+
+PUBLISHED_RETURNS = (-150.0, 350.0)
+"""Bounds to which TeachMyAgent scales returns (Romac et al. 2021)."""
 
 
 class StumpTracks(WalkerEnv):
@@ -50,10 +53,13 @@ class StumpTracks(WalkerEnv):
     as in BipedalWalker): hull angle (rad), angular velocity (2/50), horizontal and vertical velocity (0.12 and 0.08 per
     m/s); per leg hip angle, hip speed, knee angle + 1, knee speed (in units of 4 and 6 rad/s), ground contact; ten
     lidar distances, 1 = 160/30 m. A spider's leg has a third joint between the two, and nothing is added to its angles.
+    With `privileged` 20 numbers follow, of which `observation_groups` says that only an expert sees them: the height
+    of the surface, obstacles included, at places up to 17.7 m ahead, above the hull, in 10 m.
     Reward: 130/30 per m forwards, -5 per rad that the hull leans further, -0.028 per motor at full torque (half of it
     for quadruped and spider, a quarter for the millipede, whose hull is its foremost part); -100 instead when the hull
     touches anything or gets behind the beginning of the track, which terminates. Reaching 88.7 m terminates too.
     Truncation after `horizon` steps. Success: a return above 230.
+    `return_range` is the published one, to which teachers scale: many motors at full torque get below it.
 
     `reset` takes no step of its own, so the first observation is of the pose in which the walker is put down.
 
@@ -67,6 +73,7 @@ class StumpTracks(WalkerEnv):
         parameters: The task space, as `{name: (low, high)}`, or as names alone for their usual ranges. Vector
             parameters share one range.
         fixed: Values of further parameters, the same in every task.
+        privileged: Whether to observe what is ahead.
         height_std: Standard deviation of stump heights, in steps.
         width_std: Standard deviation of stump widths, in steps.
         rotation_std: Standard deviation of stump angles, in rad.
@@ -79,14 +86,13 @@ class StumpTracks(WalkerEnv):
         render_mode: None or `"rgb_array"`.
     """
 
-    return_range = (-150.0, 350.0)
-
     def __init__(
         self,
         body: str = "classic_bipedal",
         *,
         parameters: Mapping[str, Range] | Sequence[str] = ("stump_height", "obstacle_spacing"),
         fixed: Mapping[str, Any] | None = None,
+        privileged: bool = False,
         height_std: float = 0.1,
         width_std: float = 0.1,
         rotation_std: float = 0.1,
@@ -122,7 +128,9 @@ class StumpTracks(WalkerEnv):
             lidar=Lidar(lidar),
             horizon=horizon,
             render_mode=render_mode,
+            privileged=AHEAD if privileged else 0,
         )
+        self.return_range = PUBLISHED_RETURNS
 
     @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:

@@ -263,7 +263,7 @@ class ToyCubesBatch(BatchEnv):
         point = graph.near_centre(skill, rng.uniform(-0.25, 0.25, graph.dimensions))
         return np.clip(np.concatenate([point, rng.random(self._useless)]), 0.0, 1.0)
 
-    def is_feasible(self, task: Any) -> bool:
+    def feasibility(self, task: Any) -> bool:
         """Tell whether a task lies in a cube that can be learned, or where everything succeeds."""
         seen = self._read_one(task).astype(np.float32)[None]
         return bool(self.skill_graph.skill_of(seen)[0] >= 0 or self.skill_graph.is_trivial(seen)[0])

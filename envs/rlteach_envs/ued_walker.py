@@ -21,7 +21,7 @@ from rlteach_envs.arguments import check_at_least_one, fixed_sets
 from rlteach_envs.lidar import Lidar
 from rlteach_envs.stump_terrain import GOAL, GROUND_HEIGHT, START_PAD, STEP, TRACK_LENGTH, Terrain
 from rlteach_envs.walker_bodies import BODIES
-from rlteach_envs.walker_env import AHEAD, WalkerEnv, load_walker_world, places_ahead
+from rlteach_envs.walker_env import AHEAD, WalkerEnv, load_walker_world
 from rlteach_envs.walker_tasks import TaskParameter, Tasks, check_name
 
 PARAMETERS = {
@@ -199,8 +199,6 @@ class UEDWalker(WalkerEnv):
         render_mode: None or `"rgb_array"`.
     """
 
-    return_range = (-250.0, 365.0)
-
     def __init__(
         self,
         body: str = "old_classic_bipedal",
@@ -271,21 +269,7 @@ class UEDWalker(WalkerEnv):
     def _succeeded(self, fell: bool, truncated: bool) -> bool:
         return not fell and not truncated
 
-    def _look_ahead(self, x: float, y: float) -> NDArray[np.float64]:
-        assert self._terrain is not None
-        return (surface(self._terrain, places_ahead(x)) - y) / 10.0
-
     def _picture(self, terrain: Terrain) -> NDArray[np.uint8]:
         from rlteach_envs.stump_picture import draw
 
         return draw(terrain, self._body, self._world.states())
-
-
-def surface(terrain: Terrain, places: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the height of the ground, or of the stump on it, at places (n,), in m."""
-    heights = np.interp(places, terrain.ground[:, 0], terrain.ground[:, 1])
-    x, y, half_width, half_height = terrain.boxes[:, :4].T
-    on_top = np.abs(places[:, None] - x) <= half_width
-    tops: NDArray[np.float64] = np.where(on_top, y + half_height, -math.inf).max(axis=1, initial=-math.inf)
-    higher: NDArray[np.float64] = np.maximum(heights, tops)
-    return higher

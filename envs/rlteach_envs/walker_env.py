@@ -46,6 +46,9 @@ TILT_REWARD = -5.0
 """Reward per rad that the hull leans further from level."""
 
 
+LAST_STEP = 0.5
+"""Nobody gets further beyond the goal with the step that reaches it, in m: that would be 25 m/s."""
+
 AHEAD = 20
 """Places ahead of the hull, two steps of the track apart, of which an expert may know the heights."""
 
@@ -54,6 +57,23 @@ def places_ahead(x: float) -> NDArray[np.float64]:
     """Return where these places (20,) are when the hull is at x, in m."""
     places: NDArray[np.float64] = x + 2 * STEP * np.arange(AHEAD)
     return places
+
+
+def returns_of(body: WalkerBody, start: Mapping[str, Any], goal: float, horizon: int) -> tuple[float, float]:
+    """Return bounds of the undiscounted return of an episode.
+
+    The least is that of a body which uses every motor at full torque until the end, turns upside down, gets back to the
+    beginning of the track and falls there.
+
+    Args:
+        body: The body.
+        start: The pose in which it starts.
+        goal: Where an episode ends well, in m.
+        horizon: Steps after which an episode is truncated.
+    """
+    x = float(np.asarray(start["states"])[0, 0])
+    effort = body.penalty * (len(body.motors) + len(body.hands)) * horizon
+    return FALL_REWARD - PROGRESS_REWARD * x + TILT_REWARD * np.pi - effort, PROGRESS_REWARD * (goal + LAST_STEP - x)
 
 
 class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
@@ -110,6 +130,7 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
         self.observation_space = spaces.Box(-np.inf, np.inf, (self._size,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (len(body.motors) + more_actions,), np.float32)
         self._action_reader = ActionReader(self.action_space)
+        self.return_range = returns_of(body, start, goal, horizon)
         self._terrain: Terrain | None = None
         self._marks = marks_of(self, NO_MATTER | {"body"}) | {"body": name}
         self._task_parts = {part: (tasks.space[part].shape, tasks.space[part].dtype) for part in tasks.names}
@@ -213,8 +234,9 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
         return observation
 
     def _look_ahead(self, x: float, y: float) -> NDArray[np.float64]:
-        """Return what only an expert sees from (x, y): as many numbers as `privileged`, hence none here."""
-        return np.zeros(0)
+        """Return what only an expert sees from (x, y): as many numbers as `privileged`."""
+        assert self._terrain is not None
+        return (self._terrain.surface(places_ahead(x)) - y) / 10.0
 
     # -- snapshots -------------------------------------------------------------------------------------------------
 

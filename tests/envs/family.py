@@ -53,7 +53,9 @@ def seen_by_a_camera(env_id: str) -> gym.Env[Any, Any]:
 
 
 MORE: dict[str, Callable[[], gym.Env[Any, Any]]] = {
-    "StumpTracks-every-parameter": partial(made, "rlteach/StumpTracksFast-v0", parameters=tuple(STUMP_PARAMETERS)),
+    "StumpTracks-every-parameter": partial(
+        made, "rlteach/StumpTracksFast-v0", parameters=tuple(STUMP_PARAMETERS), privileged=True
+    ),
     "StumpTracks-no-stumps": partial(
         made, "rlteach/StumpTracksFast-v0", parameters=("poly_shape", "stump_sequence"), fixed={"roughness": 30.0}
     ),

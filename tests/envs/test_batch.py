@@ -406,7 +406,7 @@ def test_a_single_environment_offers_what_its_batch_offers_and_nothing_else() ->
     assert hasattr(ToyCubes(), "skill_graph") and not hasattr(GoalMaze(), "skill_graph")
     assert hasattr(GoalMaze(), "demonstrate") and not hasattr(ToyCubes(), "demonstrate")
     assert not hasattr(GoalMaze(), "observation_groups")
-    assert GoalMaze().is_feasible([1.5, 1.5]) and not GoalMaze().is_feasible([0.5, 0.5])
+    assert GoalMaze().feasibility([1.5, 1.5]) and not GoalMaze().feasibility([0.5, 0.5])
     with pytest.raises(AttributeError, match="'GoalMaze' object has no attribute 'set_goal'"):
         _ = GoalMaze().set_goal
     assert gym.make("rlteach/GoalMaze-v0").has_wrapper_attr("oracle_window")

@@ -102,7 +102,7 @@ def test_49_of_1089_unit_cells_of_the_goal_box_are_feasible_and_the_longest_path
     env = GoalMazeBatch(1)
     assert env.task_space.low.tolist() == [-11, -11] and env.task_space.high.tolist() == [22, 22]  # type: ignore[attr-defined]
     unit_cells = [(x + 0.5, y + 0.5) for x in range(-11, 22) for y in range(-11, 22)]
-    feasible = [cell for cell in unit_cells if env.is_feasible(np.array(cell))]
+    feasible = [cell for cell in unit_cells if env.feasibility(np.array(cell))]
     assert (len(feasible), len(unit_cells)) == (49, 1089)
     assert len(feasible) / len(unit_cells) == pytest.approx(0.045, abs=0.0005)
     assert sorted(feasible) == sorted(
@@ -121,7 +121,7 @@ def test_the_serpentine_has_23_cells_and_the_stated_share_of_feasible_goals(scal
     assert (width, height) == (9 * scale, 7 * scale)
     assert 100 * 23 / (width * height) == pytest.approx(percent, abs=0.05)
     draws = np.random.default_rng(0).uniform(env.task_space.low, env.task_space.high, (4000, 2))  # type: ignore[attr-defined]
-    share = np.mean([env.is_feasible(goal) for goal in draws])
+    share = np.mean([env.feasibility(goal) for goal in draws])
     assert 100 * share == pytest.approx(percent, abs=2.5)
 
 
@@ -131,12 +131,12 @@ def test_the_test_sets_hold_441_feasible_goals_200_of_the_box_and_the_far_end() 
     assert {tuple(goal) for goal in env.test_sets["far"]} == {tuple(np.array(env.cells[-1]) + 0.5)}
     goals = np.array(env.test_sets["feasible"])
     assert goals.shape == (441, 2) and len(np.unique(goals, axis=0)) == 441
-    assert all(env.is_feasible(goal) for goal in goals)
+    assert all(env.feasibility(goal) for goal in goals)
     cells, counts = np.unique(np.floor(goals), axis=0, return_counts=True)
     assert len(cells) == 49 and (counts == 9).all()
     assert np.unique(np.round(goals % 1, 9)).tolist() == pytest.approx([1 / 6, 3 / 6, 5 / 6])
     box = np.array(env.test_sets["box"])
-    assert box.shape == (200, 2) and np.mean([env.is_feasible(goal) for goal in box]) < 0.15
+    assert box.shape == (200, 2) and np.mean([env.feasibility(goal) for goal in box]) < 0.15
     assert all(env.task_space.contains(goal) for goal in (*goals, *box))
 
 
@@ -173,7 +173,7 @@ def test_the_oracle_stays_inside_the_task_space_for_any_progress(
     for _ in range(5):
         goal = env.oracle_window(progress, rng)
         assert env.task_space.contains(goal)
-        assert form[1] < 1 or env.is_feasible(goal)
+        assert form[1] < 1 or env.feasibility(goal)
 
 
 def test_the_oracle_goes_from_the_nearest_cells_to_all_of_them() -> None:
@@ -282,7 +282,7 @@ def test_with_shuffled_axes_the_goal_lies_where_its_piece_went(kwargs: dict[str,
         actions = rng.uniform(-1, 1, (64, 2)).astype(np.float32)
         for a, b in zip(rugged.step(actions)[:4], plain.step(actions)[:4], strict=True):
             assert np.allclose(a, b, atol=1e-6)
-    assert [rugged.is_feasible(task) for task in tasks] == [plain.is_feasible(goal) for goal in goals]
+    assert [rugged.feasibility(task) for task in tasks] == [plain.feasibility(goal) for goal in goals]
     moved, _ = rugged.set_task(tasks[::-1])
     again, _ = plain.set_task(goals[::-1])
     assert moved == pytest.approx(again, abs=1e-6)
@@ -296,7 +296,7 @@ def test_test_sets_oracle_and_demonstration_stay_right_with_shuffled_axes(seed: 
         for name in ("feasible", "far"):
             tasks = np.array(batch.test_sets[name])
             assert batch._goals_of(tasks) == pytest.approx(np.array(plain.test_sets[name]), abs=1e-4)
-            assert all(batch.is_feasible(task) and env.task_space.contains(task) for task in tasks)
+            assert all(batch.feasibility(task) and env.task_space.contains(task) for task in tasks)
         assert np.array_equal(batch.test_sets["box"], plain.test_sets["box"])
         lengths = path_lengths(batch.free, batch.start)
         rng = np.random.default_rng(0)

@@ -101,7 +101,7 @@ def test_both_say_the_same_of_themselves() -> None:
     ours, theirs = GridMaze(view=7), MiniGridMaze(view=7)
     offers = ("observation_groups", "observation_names", "observation_units", "action_names", "action_units", "horizon")
     spaces = ("task_space", "observation_space", "action_space", "task_units", "return_range", "env_version")
-    for offer in (*offers, *spaces, "control_rate", "test_feasibility"):
+    for offer in (*offers, *spaces, "control_rate"):
         assert getattr(ours, offer) == getattr(theirs, offer), offer
     assert str(ours.test_sets) == str(theirs.test_sets)
 

@@ -184,6 +184,23 @@ def test_the_lidar_agrees_with_the_ray_casts_of_box2d(name):
 
 
 @pytest.mark.parametrize("name", TERRAINS)
+def test_the_surface_is_what_a_ray_from_above_meets(name):
+    rng = np.random.default_rng(3)
+    terrain = make_terrain(TERRAINS[name], rng)
+    world = Box2D.b2World(gravity=(0, -10))
+    walker_world.add_terrain(world, terrain)
+    places = rng.uniform(0, TRACK_LENGTH - 1, 300)
+    top, bottom = float(terrain.ground[:, 1].max()) + 20.0, float(terrain.ground[:, 1].min()) - 20.0
+    met = []
+    for x in places.tolist():
+        ray = Nearest()
+        world.RayCast(ray, (x, top), (x, bottom))
+        met.append(top + ray.fraction * (bottom - top))
+    assert np.abs(terrain.surface(places) - met).max() < 1e-3
+    assert np.std(met) > 0.01
+
+
+@pytest.mark.parametrize("name", TERRAINS)
 def test_numba_and_numpy_see_exactly_the_same(name):
     pytest.importorskip("numba", reason="lidar='numba' needs numba: pip install rlteach[numba]")
     rng = np.random.default_rng(2)

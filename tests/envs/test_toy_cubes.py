@@ -323,9 +323,9 @@ def test_the_oracle_goes_from_the_origin_to_everything() -> None:
 @pytest.mark.parametrize("kwargs", VARIANTS)
 def test_feasible_is_what_can_be_learned_and_what_succeeds_by_itself(kwargs: dict[str, Any]) -> None:
     env = ToyCubesBatch(1, **kwargs)
-    assert all(env.is_feasible(task) for task in env.test_sets["cubes"])
+    assert all(env.feasibility(task) for task in env.test_sets["cubes"])
     draws = np.random.default_rng(0).random((2000, env.task_space.shape[0]))
-    feasible = np.array([env.is_feasible(task) for task in draws])
+    feasible = np.array([env.feasibility(task) for task in draws])
     learnable, trivial = env.skill_graph.skill_of(draws) >= 0, env.skill_graph.is_trivial(draws)
     assert (feasible == learnable | trivial).mean() > 0.999, "all but those on an edge in float32"
     grid = (1 - kwargs.get("dead", 0.0)) / kwargs.get("box_scale", 1.0) ** kwargs.get("dimensions", 2)
@@ -346,7 +346,7 @@ def test_what_is_infeasible_is_never_learned_and_what_is_feasible_can_be() -> No
     probes = list(np.random.default_rng(1).random((60, 2)))
     _, teacher = taught([*ideal, *probes], **kwargs)
     earned = [outcome.success for outcome in teacher.outcomes[len(ideal) :] if outcome is not None]
-    assert earned == [float(batch.is_feasible(probe)) for probe in probes] and 0 < sum(earned) < 60
+    assert earned == [float(batch.feasibility(probe)) for probe in probes] and 0 < sum(earned) < 60
 
 
 @pytest.mark.parametrize("form", [ToyCubes, ToyCubesBatch])

@@ -17,7 +17,6 @@ from rlteach_envs.ued_walker import (
     UEDNumbers,
     UEDWalker,
     make_track,
-    surface,
 )
 
 from rlteach.task_space import TaskSpace
@@ -163,7 +162,7 @@ def test_an_expert_sees_the_surface_ahead_with_its_stumps():
     track = make_track(UEDNumbers(stump_low=2.0, stump_high=2.0), np.random.default_rng(0))
     x = np.linspace(START_PAD, TRACK_LENGTH - 1, 500)
     on_stumps = [np.any(np.abs(track.boxes[:, 0] - place) < STEP / 2) for place in x]
-    assert surface(track, x) == pytest.approx(GROUND_HEIGHT + 2 * STEP * np.array(on_stumps))
+    assert track.surface(x) == pytest.approx(GROUND_HEIGHT + 2 * STEP * np.array(on_stumps))
 
 
 # -- tasks -------------------------------------------------------------------------------------------------------------
