@@ -6,9 +6,10 @@
 
 Prints two tables in markdown, of CPU microseconds in one process with one thread. Random actions; every round plays a
 little of an environment, of its batch form and of the counterpart in turn, so that what else the machine does hits them
-alike, and medians are over the rounds. A batch step is per row. Resets, of tasks of the first test set, and steps are
-timed apart. Save and restore are of one episode in place, through `rlteach.snapshots.restorable` where the environment
-offers none itself. With `--write` and `--only` the other rows of the page stay as they are.
+alike, and medians are over the rounds. A batch step is per row. Resets, each of a task that was never seen before, and
+steps, in tasks of the first test set, are timed apart. Save and restore are of one episode in place, through
+`rlteach.snapshots.restorable` where the environment offers none itself; "both, as bytes" is `capture` and `restore`,
+which make bytes and check them. With `--write` and `--only` the other rows of the page stay as they are.
 
 Goals are microseconds on a quiet core. What decides is how many times faster than its yardstick an environment is: the
 yardstick is measured in the same rounds, and `QUIET` tells what it takes on a quiet core. Where a goal is missed by
@@ -33,9 +34,11 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import gymnasium as gym
+import numpy as np
 
 from rlteach.environments import has_batch_form
-from rlteach.snapshots.restorable import restorable
+from rlteach.snapshots.restorable import capture, restorable, restore
+from rlteach.task_space import TaskSpace
 
 QUIET = {
     "BipedalWalkerHardcore-v3": 133.0,
@@ -178,16 +181,24 @@ class Single:
         self.env.action_space.seed(0)
         sets = offered(self.env, "test_sets")
         tasks = next(iter(sets.values())) if sets else []
+        space = offered(self.env, "task_space")
+        self._space = None if space is None else TaskSpace.of(space)
+        self._generator = np.random.default_rng(0)
         self._options: Iterator[Any] = itertools.cycle([{"task": task} for task in tasks] or [None])
         self.env.reset(seed=0, options=next(self._options))
 
     def reset(self, count: int) -> float:
-        """Return the microseconds of one of `count` resets."""
-        options = [next(self._options) for _ in range(count)]
+        """Return the microseconds of one of `count` resets, each of another task drawn uniformly."""
+        options = [self._new() for _ in range(count)]
         begun = clock()
         for chosen in options:
             self.env.reset(options=chosen)
         return (clock() - begun) / count
+
+    def _new(self) -> dict[str, Any] | None:
+        if self._space is None:
+            return None
+        return {"task": self._space.from_unit(self._generator.random(self._space.dimension))}
 
     def step(self, count: int) -> float:
         """Return the microseconds of one of `count` steps, those of resets apart."""
@@ -251,6 +262,19 @@ class Snapshots:
                 self.env.reset()
         return statistics.median(saving), statistics.median(restoring)
 
+    def as_bytes(self, count: int) -> float:
+        """Return the microseconds of saving and restoring bytes, which `capture` makes and `restore` checks."""
+        took = []
+        for _ in range(count):
+            saving, data = timed(lambda: capture(self.env))
+            self.env.step(self.env.action_space.sample())
+            restoring, _ = timed(lambda d=data: restore(self.env, d))
+            took.append(saving + restoring)
+            _, _, terminated, truncated, _ = self.env.step(self.env.action_space.sample())
+            if terminated or truncated:
+                self.env.reset()
+        return statistics.median(took)
+
 
 def make(name: str, kwargs: Mapping[str, Any], wrapper: str = "") -> gym.Env[Any, Any]:
     """Make an environment without Gymnasium's checks of every step, which are no part of it."""
@@ -285,7 +309,7 @@ class Measured:
 
     Attributes:
         case: What was measured.
-        times: Of `reset`, `step`, `batch`, `save`, `restore` and `counterpart`, as far as there are any.
+        times: Of `reset`, `step`, `batch`, `save`, `restore`, `bytes` and `counterpart`, as far as there are any.
         ratios: How many times faster than the counterpart's (else the single form's) step `step` and `batch` are, the
             median over the rounds.
         against: How many times faster than the yardstick's step each thing with a goal is, likewise.
@@ -303,7 +327,12 @@ def measure(case: Case, rounds: int, budget: float) -> Measured:
     """Measure one case: in every round, `budget` CPU microseconds of each thing in turn."""
     single = Single(make(case.env, case.kwargs, case.wrapper))
     snapshots = Snapshots(make(case.env, case.kwargs, case.wrapper))
-    things = {"reset": single.reset, "step": single.step, "save": snapshots.save_and_restore}
+    things = {
+        "reset": single.reset,
+        "step": single.step,
+        "save": snapshots.save_and_restore,
+        "bytes": snapshots.as_bytes,
+    }
     if has_batch_form(case.env):
         things["batch"] = Batch(case.env, case.batch, case.kwargs).step
     if case.counterpart:
@@ -401,7 +430,7 @@ def has_numba() -> bool:
 
 # -- tables ------------------------------------------------------------------------------------------------------------
 
-COLUMNS = ("reset", "step", "batch", "save", "restore", "counterpart")
+COLUMNS = ("reset", "step", "batch", "save", "restore", "bytes", "counterpart")
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN = "<!-- {}: python benchmarks/env_speed.py --write -->"
@@ -418,9 +447,9 @@ def number(value: float | None) -> str:
 def table(rows: Sequence[Measured]) -> str:
     """Return what everything took."""
     lines = [
-        "| environment | reset | step | batch step (rows) | save | restore | counterpart | its step "
+        "| environment | reset | step | batch step (rows) | save | restore | both, as bytes | counterpart | its step "
         "| times faster: step | batch |",
-        "|---|--:|--:|--:|--:|--:|---|--:|--:|--:|",
+        "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|",
     ]
     for row in rows:
         cells = [number(row.times.get(name)) for name in COLUMNS]
@@ -429,7 +458,7 @@ def table(rows: Sequence[Measured]) -> str:
         against = (row.case.counterpart or ("its single form" if "batch" in row.times else "-")).removeprefix(
             "rlteach/"
         )
-        cells[5:5] = [against]
+        cells[6:6] = [against]
         cells += [number(row.ratios.get(name)) for name in ("step", "batch")]
         lines.append(f"| {row.case.name} | {' | '.join(cells)} |")
     return "\n".join(lines)

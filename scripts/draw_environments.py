@@ -84,6 +84,7 @@ def reference(env_id: str) -> str:
         "observation": observation(env),
         "action": action(env),
         "episode": episode(env),
+        **({"further parameters": further(env)} if further(env) else {}),
         "test sets": ", ".join(f"`{k}` ({len(v)})" for k, v in (capability(env, "test_sets") or {}).items()) or "none",
         "offers": ", ".join(offers(env_id, env)),
     }
@@ -158,6 +159,16 @@ def episode(env: gym.Env[Any, Any]) -> str:
     reach = capability(env, "return_range")
     texts += [f"returns from {reach[0]:,.6g} to {reach[1]:,.6g}"] if reach else []
     return ", ".join(texts) or "see below"
+
+
+def further(env: gym.Env[Any, Any]) -> str:
+    """Return the parameters that `parameters` can add to the task, with their usual ranges."""
+    tasks = getattr(env.unwrapped, "_tasks", None)
+    found = tasks.further.items() if tasks is not None else ()
+    return ", ".join(
+        f"`{name}`{f' ({p.size} numbers)' if p.size else ''} {p.low:g} to {p.high:g} {unit_text(p.unit)}".strip()
+        for name, p in found
+    )
 
 
 def offers(env_id: str, env: gym.Env[Any, Any]) -> list[str]:

@@ -76,6 +76,8 @@ class MaskedHopper(Grouped):
     action_names = ("thigh", "leg", "foot")
     action_units = ("1", "1", "1")
     control_rate = 125.0
+    no_state = frozenset({"_action_reader"})
+    """Attributes that never change and that snapshots leave out."""
 
     def __init__(self, **kwargs: Any) -> None:
         load_mujoco("MaskedHopper")
@@ -85,11 +87,16 @@ class MaskedHopper(Grouped):
         names = ("z", *joints, "x_dot", "z_dot", *(f"{joint}_dot" for joint in joints))
         units = ("m", *["rad"] * 4, "m/s", "m/s", *["rad/s"] * 4)
         super().__init__(HopperEnv(**kwargs), range(5, 11), names, units)
+        self._action_reader = ActionReader(self.action_space)
 
     @property
     def spec(self) -> Any:  # type: ignore[override]
         """That of the id, which makes all of this: it is no wrapper that came later."""
         return self.unwrapped.spec
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step as Hopper-v5 does."""
+        return self.env.step(self._action_reader.read(action)[0])
 
     def render(self) -> Any:
         """Return a picture as Hopper-v5 draws it.
@@ -146,8 +153,9 @@ class Windy(gym.Wrapper[Any, Any, Any, Any]):
 class MaskedLunarLander(Grouped):
     """Gymnasium's LunarLanderContinuous-v3 in a wind, of which a student sees neither velocities nor the wind.
 
-    Task: `wind_power` in [0, 20] and `turbulence_power` in [0, 2]. Observation: LunarLander's eight values, the
-    first six without its bounds, beyond which it flies, then both parameters in units of their upper bounds. Success: at rest on the ground.
+    Task: `wind_power` in [0, 20] and `turbulence_power` in [0, 2]. Observation: LunarLander's eight values, the first
+    six without its bounds, beyond which it flies; then both parameters in units of their upper bounds. Success: at rest
+    on the ground.
 
     Args:
         **kwargs: Arguments of LunarLander-v3 other than `continuous` and those of the wind.

@@ -21,6 +21,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlteach_envs.action_reader import ActionReader
+from rlteach_envs.arguments import clipped_progress, fixed_sets
 from rlteach_envs.mujoco_opengl import check_opengl, no_opengl
 from rlteach_envs.walker_tasks import Range, TaskParameter, Tasks
 
@@ -99,6 +101,8 @@ class MujocoDynamics(gym.Wrapper[Any, Any, Any, Any]):
         {
             "nominal_model",
             "env_version",
+            "test_sets",
+            "_action_reader",
             "scratch",
             "_goal",
             "task_units",
@@ -154,6 +158,7 @@ class MujocoDynamics(gym.Wrapper[Any, Any, Any, Any]):
         self._vertical = vertical_positions(mujoco, bare.model)
         self._lengths = lengths_of(bare.model, self._vertical)
         self._observation: Any = None
+        self._action_reader = ActionReader(env.action_space)
         self.task_space = self._tasks.space
         self.task_units = self._tasks.units
         self.observation_space = spaces.Dict(
@@ -185,7 +190,7 @@ class MujocoDynamics(gym.Wrapper[Any, Any, Any, Any]):
         """The task that changes nothing, or what is nearest to it in the ranges."""
         return self._task(self._middle)
 
-    @property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:
         """By rule.
 
@@ -209,7 +214,7 @@ class MujocoDynamics(gym.Wrapper[Any, Any, Any, Any]):
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
         """Draw around the nominal dynamics: from 20 % of the way to the bounds at 0, from everything at 1."""
-        return self._task(draw_around(self._middle, self._low, self._high, progress, rng))
+        return self._task(draw_around(self._middle, self._low, self._high, clipped_progress(progress), rng))
 
     def _task(self, values: Sequence[float] | Floats) -> dict[str, Any]:
         return self._tasks.task(**dict(zip(self._tasks.names, values, strict=True)))
@@ -230,7 +235,7 @@ class MujocoDynamics(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step under the dynamics of the task."""
-        self._observation, reward, terminated, truncated, info = self.env.step(action)
+        self._observation, reward, terminated, truncated, info = self.env.step(self._action_reader.read(action)[0])
         if self._goal is not None:
             info["is_success"] = bool(self.env.unwrapped.data.qpos[0] >= self._goal)  # type: ignore[attr-defined]
         return self._with_dynamics(), reward, terminated, truncated, info

@@ -16,7 +16,8 @@ import numpy as np
 from gymnasium import spaces, utils
 from numpy.typing import NDArray
 
-from rlteach_envs.arguments import KeepsArguments
+from rlteach_envs.action_reader import ActionReader
+from rlteach_envs.arguments import KeepsArguments, clipped_progress, fixed_sets
 from rlteach_envs.mujoco_dynamics import draw_around, load_mujoco
 from rlteach_envs.mujoco_opengl import check_opengl
 from rlteach_envs.walker_tasks import Range, TaskParameter, Tasks
@@ -156,7 +157,9 @@ class TerrainWalker(KeepsArguments, Walker2dEnv):
     return_range = (-1000.0, 9000.0)
     observation_groups: ClassVar[dict[str, tuple[str, ...]]] = {"policy": ("policy",), "privileged": ("privileged",)}
     control_rate = 125.0
-    no_state = frozenset({"nominal_model", "task_units", "_tasks", "_low", "_high", "_easiest"})
+    no_state = frozenset(
+        {"nominal_model", "task_units", "test_sets", "_action_reader", "_tasks", "_low", "_high", "_easiest"}
+    )
     """Attributes that never change and that snapshots leave out."""
 
     def __init__(
@@ -180,6 +183,7 @@ class TerrainWalker(KeepsArguments, Walker2dEnv):
         super().__init__(**kwargs)
         utils.EzPickle.__init__(self, parameters=parameters, fixed=fixed, goal=goal, **kwargs)
         self.nominal_model = copy.copy(self.model)
+        self._action_reader = ActionReader(self.action_space)
         self.task_space = self._tasks.space
         self.task_units = self._tasks.units
         hidden = len(SEEN) + len(self._low)
@@ -248,7 +252,7 @@ class TerrainWalker(KeepsArguments, Walker2dEnv):
         """Joint of each torque."""
         return tuple(self.model.joint(self.model.actuator_trnid[i, 0]).name for i in range(self.model.nu))
 
-    @property
+    @fixed_sets
     def test_sets(self) -> dict[str, list[Any]]:
         """By rule: `uniform`: 100 seeded tasks; `axes`: five values of each parameter, the others at their easiest."""
         rng = np.random.default_rng(32)
@@ -262,7 +266,7 @@ class TerrainWalker(KeepsArguments, Walker2dEnv):
 
     def oracle_window(self, progress: float, rng: np.random.Generator) -> Any:
         """Draw around the easiest ground: from 20 % of the way to the bounds at 0, from everything at 1."""
-        return self._task(draw_around(self._easiest, self._low, self._high, progress, rng))
+        return self._task(draw_around(self._easiest, self._low, self._high, clipped_progress(progress), rng))
 
     def _task(self, values: Floats) -> dict[str, Any]:
         return self._tasks.task(**dict(zip(self._tasks.names, values, strict=True)))
@@ -297,7 +301,7 @@ class TerrainWalker(KeepsArguments, Walker2dEnv):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step once."""
-        observation, reward, terminated, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
+        observation, reward, terminated, truncated, info = super().step(self._action_reader.read(action)[0])  # type: ignore[no-untyped-call]
         place = self.data.qpos[0]
         self._reached |= bool(place >= self._goal)
         info["is_success"] = self._reached

@@ -9,7 +9,6 @@ design"), the first five those of Wang et al. (2019, "POET"). Needs Box2D: pip i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -5,6 +5,7 @@ Observation, reward and actions are those of Gymnasium's BipedalWalker, for any 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -60,7 +61,7 @@ def places_ahead(x: float) -> NDArray[np.float64]:
 
 
 def returns_of(body: WalkerBody, start: Mapping[str, Any], goal: float, horizon: int) -> tuple[float, float]:
-    """Return bounds of the undiscounted return of an episode.
+    """Return bounds of the undiscounted return of an episode, as whole numbers.
 
     The least is that of a body which uses every motor at full torque until the end, turns upside down, gets back to the
     beginning of the track and falls there.
@@ -73,7 +74,8 @@ def returns_of(body: WalkerBody, start: Mapping[str, Any], goal: float, horizon:
     """
     x = float(np.asarray(start["states"])[0, 0])
     effort = body.penalty * (len(body.motors) + len(body.hands)) * horizon
-    return FALL_REWARD - PROGRESS_REWARD * x + TILT_REWARD * np.pi - effort, PROGRESS_REWARD * (goal + LAST_STEP - x)
+    least = FALL_REWARD - PROGRESS_REWARD * x + TILT_REWARD * math.pi - effort
+    return float(math.floor(least)), float(math.ceil(PROGRESS_REWARD * (goal + LAST_STEP - x)))
 
 
 class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):

@@ -72,6 +72,11 @@ class Tasks:
         """The parameters that vary, in order."""
         return tuple(self._ranges)
 
+    @property
+    def further(self) -> dict[str, TaskParameter]:
+        """The parameters that could vary too, in order."""
+        return {name: parameter for name, parameter in self._known.items() if name not in self._ranges}
+
     def range(self, name: str) -> Range:
         """Return the ends of a scalar parameter."""
         low, high = self._ranges[name]

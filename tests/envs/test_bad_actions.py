@@ -14,10 +14,13 @@ BATCH_IDS = [env_id for env_id, offers in rlteach_envs.OFFERS.items() if "batch 
 CASES: list[tuple[str, dict[str, Any]]] = [
     *((env_id, {"backend": "numpy"} if "Quadrotor" in env_id else {}) for env_id in BATCH_IDS),
     ("rlteach/CarRacingFeatures-v0", {}),
+    ("rlteach/HopperDynamics-v0", {}),
+    ("rlteach/MaskedHopper-v0", {}),
     ("rlteach/MaskedLunarLander-v0", {}),
     ("rlteach/MiniGridMaze-v0", {}),
     ("rlteach/Parkour-v0", {"lidar": "numpy", "body": "climbing_chimpanzee"}),
     ("rlteach/StumpTracksFast-v0", {"lidar": "numpy"}),
+    ("rlteach/TerrainWalker-v0", {}),
     ("rlteach/UEDWalker-v0", {"lidar": "numpy"}),
 ]
 COMPILES = [

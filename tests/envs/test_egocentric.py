@@ -17,7 +17,7 @@ from rlteach.snapshots.verify import verify
 from rlteach.testing.envs import check_env
 
 if any(importlib.util.find_spec(module) is None for module in ("mujoco", "imageio")):
-    pytest.skip("needs gymnasium[mujoco]", allow_module_level=True)
+    pytest.skip("needs MuJoCo: pip install rlteach[mujoco]", allow_module_level=True)
 
 import mujoco
 from rlteach_envs.egocentric import EgocentricView, camera_axes, front

@@ -22,8 +22,8 @@ def missing(*modules: str) -> bool:
     return any(importlib.util.find_spec(module) is None for module in modules)
 
 
-needs_mujoco = pytest.mark.skipif(missing("mujoco", "imageio"), reason="needs gymnasium[mujoco]")
-needs_box2d = pytest.mark.skipif(missing("Box2D", "pygame"), reason="needs gymnasium[box2d]")
+needs_mujoco = pytest.mark.skipif(missing("mujoco", "imageio"), reason="needs MuJoCo: pip install rlteach[mujoco]")
+needs_box2d = pytest.mark.skipif(missing("Box2D", "pygame"), reason="needs Box2D: pip install rlteach[box2d]")
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from rlteach.teachers.uniform import Uniform
 from rlteach.testing.envs import check_env
 
 if any(importlib.util.find_spec(module) is None for module in ("mujoco", "imageio")):
-    pytest.skip("needs gymnasium[mujoco]", allow_module_level=True)
+    pytest.skip("needs MuJoCo: pip install rlteach[mujoco]", allow_module_level=True)
 
 import mujoco
 from rlteach_envs.mujoco_dynamics import AIR_DENSITY, PARAMETERS, MujocoDynamics

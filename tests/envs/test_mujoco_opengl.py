@@ -11,7 +11,7 @@ from gymnasium.error import DependencyNotInstalled
 from rlteach_envs import mujoco_opengl
 
 if any(importlib.util.find_spec(module) is None for module in ("mujoco", "imageio")):
-    pytest.skip("needs gymnasium[mujoco]", allow_module_level=True)
+    pytest.skip("needs MuJoCo: pip install rlteach[mujoco]", allow_module_level=True)
 
 DRAW = """
 import sys
