@@ -301,14 +301,7 @@ def goal_maze(env_id: str) -> bytes:
 def gate(env_id: str) -> bytes:
     tasks = [{"position": np.array(p), "width": np.array(w)} for p, w in ((0.0, 6.0), (2.0, 2.0), (3.0, 0.5))]
     titles = [f"gate at {task['position']:g} m, {task['width']:g} m wide" for task in tasks]
-
-    def steered(observation: Any, env: gym.Env[Any, Any]) -> Any:
-        x, vx, y, vy = observation[:4] * (4, 6, 4, 6)
-        aim_x = 4 * float(observation[4]) if y > 0 else 0.0
-        aim_y = -3.0 if abs(x - aim_x) < 0.1 or y < 0 else 0.5
-        return np.clip([2 * (aim_x - x) - vx, 2 * (aim_y - y) - vy], -1, 1).astype(np.float32)
-
-    shown = [played(env_id, task, steps=100, policy=steered, trail=5) for task in tasks]
+    shown = [played(env_id, task, steps=100, policy=demonstrated, trail=5) for task in tasks]
     return panels(dict(zip(titles, shown, strict=True)))
 
 

@@ -18,6 +18,8 @@ FORCE_NOISE = 0.05
 START = np.array([0.0, 3.0])
 GOAL = np.array([0.0, -3.0])
 GOAL_RADIUS = 0.25
+BEFORE_GATE = 0.5
+"""How high above the wall the demonstration waits until it is in line with the gate, in m."""
 
 
 def integrate(positions: Floats, velocities: Floats, forces: Floats, friction: Floats | None) -> tuple[Floats, Floats]:
@@ -126,6 +128,21 @@ class PointMassGateBatch(BatchEnv):
         top = 1.0 - 0.8 * progress
         share = rng.random() if progress >= 1 else rng.uniform(top - 0.2, top)
         return self._task(rng.uniform(-4, 4), 0.5 + 7.5 * share, rng.uniform(0, 4))
+
+    def demonstrate(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the action (2,) of a controller that masters every task.
+
+        It goes before the gate, then through it, then to the goal: as if by springs, with damping against the speed.
+        """
+        x, vx, y, vy = (observation[:4] * (4, 6, 4, 6)).tolist()
+        aim_x = 4.0 * float(observation[4 + self._column["position"]]) if y > 0 else GOAL[0]
+        aim_y = GOAL[1] if y < 0 or abs(x - aim_x) < 0.1 else BEFORE_GATE
+        return np.clip([2 * (aim_x - x) - vx, 2 * (aim_y - y) - vy], -1.0, 1.0).astype(np.float32)
+
+    def feasibility(self, task: Any) -> bool:
+        """Return True: `demonstrate` masters every task."""
+        self._read_one(task)
+        return True
 
     def _begin(self, rows: NDArray[np.int64]) -> None:
         self._positions[rows], self._velocities[rows] = START, 0.0

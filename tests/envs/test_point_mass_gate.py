@@ -189,3 +189,21 @@ def test_returns_stay_in_the_stated_range() -> None:
         returns += env.step(rng.uniform(-1, 1, (64, 2)).astype(np.float32))[1]
     assert env.return_range == (0.0, 60.0)
     assert (returns > 0).all() and (returns < 60).all()
+
+
+@pytest.mark.parametrize("friction", [False, True])
+def test_the_demonstration_masters_the_whole_task_space_so_that_every_task_is_feasible(friction: bool) -> None:
+    axes = [np.linspace(-4, 4, 21), np.array([0.5, 1.0, 8.0]), np.array([0.0, 1.0, 4.0] if friction else [0.0])]
+    position, width, rubbing = (axis.ravel() for axis in np.meshgrid(*axes))
+    tasks = {"position": position, "width": width} | ({"friction": rubbing} if friction else {})
+    env = PointMassGateBatch(len(position), friction=friction)
+    observations, _ = env.reset(seed=0, options={"task": tasks})
+    for _ in range(env.horizon):
+        actions = np.array([env.demonstrate(observation) for observation in observations])
+        observations, _, terminated, _, info = env.step(actions)
+        assert not terminated.any()
+    assert info["is_success"].all() and len(position) >= 63
+    single = PointMassGate(friction=friction)
+    assert all(single.feasibility({name: values[i] for name, values in tasks.items()}) for i in range(len(position)))
+    with pytest.raises(ValueError, match="width"):
+        single.feasibility({"position": 0.0, "width": 9.0} | ({"friction": 0.0} if friction else {}))
