@@ -51,6 +51,8 @@ def dense_arms(steps: int) -> Sequence[Arm]:
 
 
 PPO = {"n_steps": 256, "batch_size": 256, "n_epochs": 8, "learning_rate": 5e-4}
+FAST_PPO = {"name": "fast_ppo", "kwargs": PPO}
+ON_POLICY = ("ppo", "fast_ppo")
 
 
 def dense(
@@ -60,15 +62,17 @@ def dense(
     *,
     steps: int = DENSE_STEPS,
     seeds: int = 5,
-    ppo: str = "fast_ppo",
-    learner: Mapping[str, Any] | None = None,
+    learner: Mapping[str, Any] = FAST_PPO,
 ) -> Benchmark:
+    rollouts = learner["name"] in ON_POLICY
+    shortest = 10_240 if rollouts else 1_000
+    short = {"learner.kwargs.n_steps": 128} if rollouts else {"learner.kwargs.learning_starts": 100}
     return Benchmark(
         name=f"snapshot_starts_{name}",
         title=title,
         base={
-            "env": {"id": env, "n_envs": 8 if learner is None else 1},
-            "learner": learner or {"name": ppo, "kwargs": PPO},
+            "env": {"id": env, "n_envs": 8 if rollouts else 1},
+            "learner": learner,
             "normalize": {"observations": True, "rewards": True},
             "evaluation": {"every": steps // 10},
         },
@@ -78,9 +82,9 @@ def dense(
         last_k=10,
         profiles={
             "smoke": Profile(
-                steps=10_240,
+                steps=shortest,
                 seeds=1,
-                overrides={"evaluation.every": 1024, "learner.kwargs.n_steps": 128, "env.n_envs": 8},
+                overrides={"evaluation.every": shortest // 10, **short},
                 arms=("plain", "expert", "s3rl", "uniform snapshots", "random policy's snapshots"),
             ),
             "small": Profile(steps=steps, seeds=seeds, publish=True),
@@ -155,7 +159,7 @@ SAC = {"name": "sac", "kwargs": {**SMALL_NETS, "buffer_size": 50_000}}
 TD3 = {"name": "td3", "kwargs": {**SMALL_NETS, "buffer_size": 50_000}}
 
 BENCHMARKS = [
-    dense("hopper", "Hopper-v5", "Hopper: where do episodes start?", seeds=10, ppo="ppo"),
+    dense("hopper", "Hopper-v5", "Hopper: where do episodes start?", seeds=10, learner={"name": "ppo", "kwargs": PPO}),
     sparse("maze", 18, (2.5, 5.5), steps=500_000, horizon=200, learner="ppo"),
     sparse("maze_24", 24, (7.5, 6.5), steps=500_000, horizon=300),
     sparse("maze_36", 36, (4.5, 9.5), steps=1_000_000, horizon=400),
