@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -32,7 +33,9 @@ from rlteach import environments
 from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
 from rlteach.lesson import Lesson, Outcome, Start
 from rlteach.protocols import State, Teacher
-from rlteach.snapshots.base import layers_of, own_elapsed, set_elapsed
+from rlteach.snapshots.base import around_restoring, as_seen, layers_of, set_elapsed, step_counters, wrappers_of
+from rlteach.snapshots.restorable import Identity, identity_of
+from rlteach.snapshots.restorable import restorable as made_restorable
 from rlteach.snapshots.store import SnapshotStore
 from rlteach.sync_vec_env import SyncVecEnv
 from rlteach.task_space import TaskSpace
@@ -100,7 +103,7 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def _told_monitors(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
         """Let every Monitor inside close an episode that ends here, with the step it saw last played to it again."""
-        for layer in reversed(_layers(self.env)):
+        for layer in reversed(wrappers_of(self.env)):
             if isinstance(layer, Monitor):
                 inner = layer.env
                 layer.env = _LastStep(inner, (observation, layer.rewards.pop(), False, True, info))
@@ -149,34 +152,20 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
         if start.elapsed is not None:
             set_elapsed(self.env, start.elapsed)
         else:
-            for layer in _layers(self.env):
-                if "_elapsed_steps" in vars(layer):  # replayed steps are no steps of this episode
-                    layer._elapsed_steps = 0  # type: ignore[attr-defined]
-        observation = self._as_seen(observation)
+            for layer in wrappers_of(self.env):
+                if isinstance(layer, TimeLimit):  # replayed steps are no steps of this episode
+                    layer._elapsed_steps = 0  # type: ignore[assignment]
+        observation = as_seen(self.env, observation)
         if replayed := environments.capability(self.env, "replayed_steps", 0) - replayed:
             info = {**info, ROLLED_IN: replayed}
         return observation, info
-
-    def _as_seen(self, observation: Any) -> Any:
-        """Return a restored observation as the wrappers around the layer that restores show it."""
-        for layer in reversed(self._above_restoring()):
-            if isinstance(layer, gym.ObservationWrapper):
-                observation = layer.observation(observation)
-        return observation
-
-    def _above_restoring(self) -> list[gym.Env[Any, Any]]:
-        layers = _layers(self.env)
-        depth = next((i for i, layer in enumerate(layers) if hasattr(type(layer), "set_snapshot")), len(layers))
-        return layers[:depth]
 
     def unknown_views(self) -> list[str]:
         """Return the wrappers that show a restored observation in a way that only their own `reset` knows."""
         return [
             type(layer).__name__
-            for layer in self._above_restoring()
-            if isinstance(layer, gym.Wrapper)
-            and not isinstance(layer, gym.ObservationWrapper)
-            and layer.observation_space != layer.env.observation_space
+            for layer in around_restoring(self.env)
+            if not isinstance(layer, gym.ObservationWrapper) and layer.observation_space != layer.env.observation_space
         ]
 
     def time_limit(self) -> int | None:
@@ -203,33 +192,29 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
             if terminated or truncated:
                 observation, info = self.env.reset(options=options or None)
                 return observation, {**info, ROLLED_IN: step + 1}
-        for layer in _layers(self.env):  # the learner's episode begins here
-            if "rewards" in vars(layer):  # Monitor
-                layer.rewards = []  # type: ignore[attr-defined]
-            if "episode_lengths" in vars(layer):  # RecordEpisodeStatistics
-                layer.episode_returns, layer.episode_lengths = 0.0, 0  # type: ignore[attr-defined]
+        for layer in wrappers_of(self.env):  # the learner's episode begins here
+            if isinstance(layer, Monitor):
+                layer.rewards = []
+            if isinstance(layer, RecordEpisodeStatistics):
+                layer.episode_returns, layer.episode_lengths = 0.0, 0
         return observation, {**info, ROLLED_IN: steps}
 
-    def identity(self) -> tuple[str, str]:
-        """Return what the environment is called and its fingerprint; see `rlteach.snapshots.restorable`."""
-        from rlteach.snapshots.restorable import fingerprint
-
-        # Wrappers around the layer that restores may change observations as they like.
-        restoring = next((layer for layer in layers_of(self.env) if hasattr(type(layer), "get_snapshot")), self.env)
-        return str(restoring), fingerprint(restoring)
+    def identity(self) -> Identity:
+        """Return whose snapshots the environment takes and puts back."""
+        return identity_of(self.env)
 
     def get_episode_state(self) -> State:
         """Return the environment's snapshot with the counters of the wrappers around it."""
         counters = [
             {name: getattr(layer, name) for name in WRAPPER_COUNTERS if name in vars(layer)}
-            for layer in _layers(self.env)
+            for layer in wrappers_of(self.env)
         ]
         snapshot = dict(self.env.get_wrapper_attr("get_snapshot")())
         return {
             "snapshot": snapshot,
             "counters": counters,
             "steps_left": self._steps_left,
-            "own_elapsed": own_elapsed(self.env),
+            "own_elapsed": next(iter(step_counters(self.env.unwrapped).values()), None),
         }
 
     def set_episode_state(self, state: State) -> None:
@@ -239,7 +224,7 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._steps_left = state["steps_left"]
         if state.get("own_elapsed") is not None:  # a replayed episode has counted every step since its reset
             set_elapsed(self.env, state["own_elapsed"])
-        for layer, counters in zip(_layers(self.env), state["counters"], strict=True):
+        for layer, counters in zip(wrappers_of(self.env), state["counters"], strict=True):
             for name, value in counters.items():
                 setattr(layer, name, value)
 
@@ -257,14 +242,6 @@ class _LastStep(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         return self._result
-
-
-def _layers(env: gym.Env[Any, Any]) -> list[gym.Env[Any, Any]]:
-    layers: list[gym.Env[Any, Any]] = []
-    while isinstance(env, gym.Wrapper):
-        layers.append(env)
-        env = env.env
-    return layers
 
 
 class _Starter(Protocol):
@@ -465,16 +442,14 @@ class BatchVecEnv(VecEnv):
         """Close the batch environment."""
         self.batch_env.close()
 
-    def identity(self) -> tuple[str, str] | None:
-        """Return what the single form is called and its fingerprint; None where nobody says how it is made."""
+    def identity(self) -> Identity | None:
+        """Return whose snapshots the single form takes and puts back; None where nobody says how it is made."""
         spec = self.batch_env.spec
         if spec is None or spec.entry_point is None:
             return None
-        from rlteach.snapshots.restorable import fingerprint, restorable
-
         kwargs = {name: value for name, value in spec.kwargs.items() if name not in VECTOR_KWARGS}
-        single = restorable(environments.build(spec.id, **kwargs))
-        identity = str(single), fingerprint(single)
+        single = made_restorable(environments.build(spec.id, **kwargs))
+        identity = identity_of(single)
         single.close()
         return identity
 
@@ -1049,11 +1024,11 @@ def _check_stores(venv: VecEnv, stores: Sequence[SnapshotStore]) -> None:
     """Refuse snapshots that were taken in another environment than those of `venv`."""
     if not stores:
         return
-    identity: tuple[str, str] | None
+    identity: Identity | None
     identity = venv.identity() if isinstance(venv, BatchVecEnv) else venv.env_method("identity", indices=[0])[0]
     if identity is not None:
         for store in stores:
-            store.refuse_other(*identity)
+            store.refuse_other(identity)
 
 
 def _starter_for(venv: VecEnv) -> _Starter:
@@ -1128,8 +1103,4 @@ def _subproc(makers: list[Callable[[], gym.Env[Any, Any]]]) -> SubprocVecEnv:
 
 def _lesson_env(env: environments.EnvLike, kwargs: Mapping[str, Any], restorable: bool) -> LessonEnv:
     built = environments.build(env, **kwargs)
-    if restorable:
-        from rlteach.snapshots.restorable import restorable as made_restorable
-
-        built = made_restorable(built)
-    return LessonEnv(built)
+    return LessonEnv(made_restorable(built) if restorable else built)

@@ -354,9 +354,17 @@ def test_what_an_environment_counts_itself_follows_the_elapsed_steps(vec, elapse
 
 
 @pytest.mark.parametrize(
-    ("env", "limit"), [("rlteach/MiniGridMaze-v0", 250), ("rlteach/StumpTracksFast-v0", 60), ("Pendulum-v1", 200)]
+    ("env", "limit"),
+    [
+        ("rlteach/MiniGridMaze-v0", 250),
+        ("MiniGrid-Empty-5x5-v0", 100),
+        ("rlteach/StumpTracksFast-v0", 60),
+        ("Pendulum-v1", 200),
+    ],
 )
 def test_so_do_limits_of_other_kinds(env, limit):
+    if env.startswith("MiniGrid"):
+        pytest.importorskip("minigrid")
     made = restorable(
         gym.make(env if "/" not in env else f"rlteach_envs:{env}", **({"horizon": 60} if limit == 60 else {}))
     )
@@ -432,6 +440,9 @@ def test_monitor_inside_logs_episodes_from_where_they_started():
 # -- whose snapshots they are ------------------------------------------------------------------------------------------
 
 
+PLANE = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+
 def stored(env, actions=3, **kwargs):
     store = SnapshotStore()
     collect(restorable(gym.make(env, **kwargs)), None, store, episodes=1, every=actions, max_steps=3 * actions)
@@ -444,6 +455,29 @@ def test_snapshots_of_another_environment_are_refused_before_anything_is_played(
     rlteach.attach(same, teacher).reset()
     with pytest.raises(InvalidValue, match="which mean nothing in"):
         rlteach.attach(other, teacher)
+
+
+def test_snapshots_that_another_version_of_the_engine_has_made_are_refused_before_anything_is_played(monkeypatch):
+    mujoco = pytest.importorskip("mujoco")
+    teacher = UniformStarts(stored("Hopper-v5"), seed=0)
+    rlteach.attach(rlteach.make_vec_env("Hopper-v5", 1, restorable=True), teacher)
+    version = mujoco.__version__
+    monkeypatch.setattr(mujoco, "__version__", "9.9")
+    with pytest.raises(InvalidValue, match=rf"under mujoco {version}, and here is mujoco 9\.9.*collect again"):
+        rlteach.attach(rlteach.make_vec_env("Hopper-v5", 1, restorable=True), teacher)
+
+
+def test_what_stands_around_the_layer_that_restores_makes_no_other_environment():
+    teacher = UniformStarts(stored("Pendulum-v1"), seed=0)
+
+    def make():
+        seen = gym.wrappers.TransformObservation(restorable(gym.make("Pendulum-v1")), lambda o: o[:2], PLANE)
+        return rlteach.LessonEnv(seen)
+
+    assert rlteach.attach(DummyVecEnv([make]), teacher).reset().shape == (1, 2)
+    store = SnapshotStore()
+    collect(make(), None, store, episodes=1, every=100)
+    assert store.fingerprint == teacher.store.fingerprint
 
 
 @pytest.mark.parametrize("vec", ["batch", "dummy"])

@@ -24,7 +24,7 @@ from rlteach import environments, registry
 from rlteach.errors import ConfigError, InvalidValue, MissingCapability, RunDirectoryError, UserError, did_you_mean
 from rlteach.experiment.config import RunConfig, StartsConfig
 from rlteach.protocols import Teacher
-from rlteach.snapshots.collect import Explorer, collect, critic_of, policy_of
+from rlteach.snapshots.collect import VERIFIED_STATES, Explorer, collect, critic_of, policy_of
 from rlteach.snapshots.restorable import restorable
 from rlteach.snapshots.store import INDEX, SnapshotStore
 from rlteach.snapshots.verify import verify
@@ -34,7 +34,6 @@ SNAPSHOTS = "snapshots"
 """Where a run directory keeps its store."""
 RANDOM, ENVIRONMENT = "random", "environment"
 """Players that are no expert: random actions, and the demonstrations that an environment offers itself."""
-VERIFIED_STATES = 5
 RESERVED = ("store", "explorer", "guide")
 """What a start teacher is given by the run alone."""
 
@@ -126,7 +125,7 @@ class Starts:
 
     def _filled_store(self) -> SnapshotStore:
         env = self._new_env()
-        verify(env, n=VERIFIED_STATES, seed=self.seed)
+        verify(env, n=VERIFIED_STATES, seed=self.seed, make=self._new_env)
         kept = self.path / SNAPSHOTS
         if (kept / INDEX).is_file():  # else it was never finished: the disk was full, or somebody ended the run
             self._store = self._kept_store(kept)
@@ -162,6 +161,7 @@ class Starts:
             seed=self.seed,
             critic=critic_of(self._expert) if self._has_critic() else None,
             tasks=_OneByOne(self._tasks(self.config.episodes), self._before_episode),
+            verified=True,
         )
         store.costs["expert"] = int(getattr(self._expert, "steps", 0))
         if store.dropped:

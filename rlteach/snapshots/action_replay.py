@@ -10,6 +10,7 @@ since a budget of environment steps has to pay for them.
 from __future__ import annotations
 
 import copy
+import hashlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +18,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from rlteach.errors import InvalidValue, UserError
+from rlteach.errors import EnvironmentFault, InvalidValue, UserError
 from rlteach.snapshots.attributes import Unfit, from_plain, to_plain
 from rlteach.snapshots.base import Restorable, part
+from rlteach.snapshots.encoding import encode
 
 
 class ActionReplay(Restorable):
@@ -76,12 +78,17 @@ class ActionReplay(Restorable):
                 "actions": _packed([to_plain(action, "an action") for action in self._actions]),
                 "chances": [list(chance) for chance in self._chances],
                 "seeds": self._rng.bit_generator.state,
+                "seen": _digest(self._observation),
             }
         except Unfit as error:
             raise UserError(f"{error}, so this episode cannot be kept") from None
 
     def set_snapshot(self, snapshot: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Reset with the seed and options of the snapshot and play its actions."""
+        """Reset with the seed and options of the snapshot and play its actions.
+
+        Raises:
+            EnvironmentFault: When that leads to another observation than the one that was seen there.
+        """
         names = ("seed", "options", "actions", "chances", "seeds")
         seed, options, actions, chances, seeds = (part(snapshot, name) for name in names)
         generator_states = dict(chances)
@@ -95,6 +102,12 @@ class ActionReplay(Restorable):
         self._set_chance(generator_states.get(len(actions)))
         self.replayed_steps += len(actions)
         self._rng.bit_generator.state = seeds
+        if snapshot.get("seen") not in (None, _digest(self._observation)):
+            raise EnvironmentFault(
+                f"the {len(actions)} actions of this snapshot, played again in {self}, lead elsewhere: the observation "
+                "differs from the one that was seen when it was taken. Something else than seed and actions decides, "
+                "or changed since: a library, a file, a wrapper that learns. Mend that and take the snapshots again"
+            )
         return self._last_observation(), {}
 
     @property
@@ -118,6 +131,14 @@ def _chance_of(bare: gym.Env[Any, Any]) -> dict[str, Any] | None:
     """Return the state of the environment's generator, without making one where there is none."""
     generator = vars(bare).get("_np_random")
     return None if generator is None else generator.bit_generator.state
+
+
+def _digest(observation: Any) -> bytes | None:
+    """Return the SHA-256 of an observation, which may be a picture; None for one that has no bytes."""
+    try:
+        return hashlib.sha256(encode({"seen": to_plain(observation, "an observation")})).digest()
+    except Unfit:
+        return None
 
 
 def _equal(first: Any, second: Any) -> bool:

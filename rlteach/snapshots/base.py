@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import takewhile
 from typing import Any
 
 import gymnasium as gym
@@ -23,6 +25,9 @@ Their counters are no part of a snapshot: whoever starts an episode from one put
 """
 
 LIBRARIES = ("gymnasium", "stable_baselines3", "rlteach_envs")
+
+COUNTERS = {"_elapsed_steps": "_max_episode_steps", "step_count": "max_steps"}
+"""Attributes that count the steps of an episode, each with that of its limit: Gymnasium's `TimeLimit`, and MiniGrid."""
 
 
 class Restorable(gym.Wrapper[Any, Any, Any, Any], ABC):
@@ -121,24 +126,49 @@ def layers_of(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
     yield env
 
 
-def own_elapsed(env: gym.Env[Any, Any]) -> int | None:
-    """Return MiniGrid's count of steps; None for other environments, whose counts are in their snapshots."""
-    bare: Any = env.unwrapped
-    counts = "step_count" in vars(bare) and "max_steps" in vars(bare)
-    return int(bare.step_count) if counts else None
+def wrappers_of(env: gym.Env[Any, Any]) -> list[gym.Wrapper[Any, Any, Any, Any]]:
+    """Return an environment's wrappers from the outside in."""
+    return [layer for layer in layers_of(env) if isinstance(layer, gym.Wrapper)]
+
+
+def restoring_layer(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Return the layer that takes and puts back snapshots, which know nothing of those around it; else `env`."""
+    return next((layer for layer in layers_of(env) if hasattr(layer, "get_snapshot")), env)
+
+
+def around_restoring(env: gym.Env[Any, Any]) -> list[gym.Wrapper[Any, Any, Any, Any]]:
+    """Return the wrappers around the layer that restores, from the outside in."""
+    restoring = restoring_layer(env)
+    return list(takewhile(lambda layer: layer is not restoring, wrappers_of(env)))
+
+
+def as_seen(env: gym.Env[Any, Any], observation: Any) -> Any:
+    """Return a restored observation as the wrappers around the layer that restores show it."""
+    for layer in reversed(around_restoring(env)):
+        if isinstance(layer, gym.ObservationWrapper):
+            observation = layer.observation(observation)
+    return observation
+
+
+def step_counters(layer: gym.Env[Any, Any]) -> dict[str, Any]:
+    """Return those of the `COUNTERS` that one layer keeps, with what they say."""
+    own = vars(layer)
+    return {name: own[name] for name, limit in COUNTERS.items() if name in own and limit in own}
 
 
 def set_elapsed(env: gym.Env[Any, Any], steps: int) -> None:
     """Let every time limit of an environment say that `steps` steps are used up: those of wrappers and its own.
 
-    An environment that counts by itself offers `set_elapsed(steps)`; MiniGrid's count in `step_count`.
+    An environment that counts in something else than `COUNTERS` offers `set_elapsed(steps)`.
     """
     for layer in layers_of(env):
-        if "_elapsed_steps" in vars(layer):
-            layer._elapsed_steps = steps  # type: ignore[attr-defined]
+        for name in step_counters(layer):
+            setattr(layer, name, steps)
     own = capability(env, "set_elapsed")
     if own is not None:
         own(steps)
-    elif own_elapsed(env) is not None:
-        bare: Any = env.unwrapped
-        bare.step_count = steps
+
+
+def told_success(info: Mapping[str, Any]) -> float:
+    """Return the success that an info tells, nan where it tells none."""
+    return next((float(info[key]) for key in ("is_success", "success") if key in info), math.nan)

@@ -26,8 +26,10 @@ from gymnasium import spaces
 from rlteach.environments import capability
 from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
 from rlteach.protocols import Snapshot
-from rlteach.snapshots.base import set_elapsed
+from rlteach.snapshots.base import set_elapsed, told_success
+from rlteach.snapshots.restorable import identity_of
 from rlteach.snapshots.store import SnapshotStore
+from rlteach.snapshots.verify import verify
 
 Policy = Callable[[Any], Any]
 """From one observation to one action."""
@@ -40,6 +42,9 @@ ENDLESS = 100_000
 
 COLLECTION = "collection"
 """The role to which `collect` charges its environment steps."""
+
+VERIFIED_STATES = 5
+"""States that are tried out before anything is collected."""
 
 RECIPE = """
 from rlteach.snapshots.restorable import restorable
@@ -62,6 +67,7 @@ def collect(
     max_steps: int | None = None,
     keep: Literal["all", "best"] = "all",
     tasks: Sequence[Any] | None = None,
+    verified: bool = False,
 ) -> None:
     """Play whole episodes and add a snapshot of the reset and of every `every`-th step after it to `store`.
 
@@ -80,11 +86,14 @@ def collect(
         keep: `"all"`, or `"best"` for the trajectory with the highest return only (the first of several).
         tasks: Tasks of the episodes, in order and from the first again when there are fewer than episodes; None, or a
             task that is None, leaves it to the environment.
+        verified: Whether somebody has seen that the environment's snapshots are exact; else that is tried out here
+            first (`verify`), in steps that are not charged.
 
     Raises:
         InvalidValue: For an argument that is out of range, or a store of another environment's snapshots.
         MissingCapability: When the environment offers no snapshots.
-        EnvironmentFault: When it returns a reward that is not finite, or an episode does not end.
+        EnvironmentFault: When its snapshots do not bring its states back, when it returns a reward that is not finite,
+            or when an episode does not end.
     """
     _check_counts(episodes=episodes, every=every, max_steps=1 if max_steps is None else max_steps)
     if keep not in ("all", "best"):
@@ -92,6 +101,9 @@ def collect(
     if tasks is not None and not len(tasks):
         raise InvalidValue("tasks = [] must hold a task, or be None")
     _check_offers_snapshots(env)
+    store.refuse_other(identity_of(env))
+    if not verified:
+        verify(env, n=VERIFIED_STATES, seed=seed)
     store.claim(env)
     act = _random_policy(env.action_space, seed) if policy is None else policy
     end = math.inf if max_steps is None else max_steps
@@ -157,7 +169,7 @@ def _play(
         observation, reward, terminated, truncated, info = env.step(act(observation))
         played.rewards.append(_finite(float(reward), env, step))
         ended = terminated or truncated or step + 1 >= end
-    played.success = next((float(info[key]) for key in ("is_success", "success") if key in info), math.nan)
+    played.success = told_success(info)
     return played
 
 

@@ -3,7 +3,7 @@
     env = restorable(gym.make("Hopper-v5"))
     env.reset(seed=0)
     data = capture(env)                      # bytes, for a file or another process
-    observation, info = restore(env, data)   # refused by another environment, version or model
+    observation, info = restore(env, data)   # refused by another environment, version, model or engine
 
 Three back-ends, in the order in which they are tried: the state of MuJoCo (`MujocoState`), a copy of the attributes
 (`AttributeCopy`), and a replay of the actions (`ActionReplay`). `rlteach.snapshots.verify` tells whether a snapshot of
@@ -14,12 +14,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import json
 import re
+import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from operator import is_not
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -31,7 +36,7 @@ from rlteach.errors import InvalidValue, MissingCapability
 from rlteach.snapshots import mujoco_state
 from rlteach.snapshots.action_replay import ActionReplay
 from rlteach.snapshots.attributes import AttributeCopy, unfit
-from rlteach.snapshots.base import layers_of
+from rlteach.snapshots.base import as_seen, is_bookkeeping, layers_of, restoring_layer, wrappers_of
 from rlteach.snapshots.encoding import decode, encode
 from rlteach.snapshots.mujoco_state import MujocoState
 
@@ -58,6 +63,9 @@ MUJOCO_PICTURES = frozenset(
 )
 """Keyword arguments that decide how a MuJoCo environment is drawn and nothing else."""
 
+FROM_FILE = "^rlteach_file_[0-9a-f]{12}_"
+"""How the name of a module begins that `file.py:Class` has loaded; the digits are those of the file's place."""
+
 
 def restorable(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """Return `env` itself where it offers snapshots, else `env` inside the back-end that suits it.
@@ -79,38 +87,39 @@ def restorable(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
 
 
 def capture(env: gym.Env[Any, Any]) -> bytes:
-    """Return the state of an environment as bytes, with its fingerprint.
+    """Return the state of an environment as bytes, with what tells whose it is.
 
     Raises:
         MissingCapability: When it offers no snapshots.
         InvalidValue: When its snapshot holds something that has no bytes.
     """
     snapshot = _methods(env)[0]()
-    marks = _marks(env)
-    return encode({"env": _described(marks), "fingerprint": _digest(marks), "snapshot": snapshot})
+    name, print_, engines = identity_of(env)
+    return encode({"env": name, "fingerprint": print_, "engines": dict(engines), "snapshot": snapshot})
 
 
 def restore(env: gym.Env[Any, Any], data: bytes) -> tuple[Any, dict[str, Any]]:
     """Continue from what `capture` returned, here or in another process; return observation and info, as `reset` does.
 
     Raises:
-        InvalidValue: When the bytes are damaged or were captured in another environment, version or model.
+        InvalidValue: When the bytes are damaged or were captured in another environment, version, model or engine.
         MissingCapability: When the environment offers no snapshots.
     """
     set_snapshot = _methods(env)[1]
     content = decode(data)
     if "fingerprint" not in content:
         raise InvalidValue("these bytes hold no snapshot that `capture` took: they have no fingerprint")
-    marks = _marks(env)
-    if content["fingerprint"] != _digest(marks):
+    here = identity_of(env)
+    refuse_other_engines(content.get("engines", {}), here.engines)
+    if content["fingerprint"] != here.fingerprint:
         raise InvalidValue(
-            f"this snapshot was taken in\n    {content['env']}\nand cannot be restored in\n    {_described(marks)}\n"
+            f"this snapshot was taken in\n    {content['env']}\nand cannot be restored in\n    {here.name}\n"
             "Build the environment as it was there, or take the snapshot again"
         )
     if any(map(_refuses_to_step, layers_of(env))):
         env.reset()
-    restored: tuple[Any, dict[str, Any]] = set_snapshot(content["snapshot"])
-    return restored
+    observation, info = set_snapshot(content["snapshot"])
+    return as_seen(env, observation), info
 
 
 def _refuses_to_step(layer: gym.Env[Any, Any]) -> bool:
@@ -144,6 +153,62 @@ def _try_out(bare: gym.Env[Any, Any]) -> None:
 # -- whose snapshot it is ----------------------------------------------------------------------------------------------
 
 
+ENGINES = frozenset({"mujoco", "Box2D", "minigrid"})
+"""Packages, by the name that is imported, whose every version may play on from a state in another way."""
+
+
+class Identity(NamedTuple):
+    """What tells whether an environment can take another one's snapshots.
+
+    Attributes:
+        name: For messages: id or class, version, arguments, digests of spaces and model.
+        fingerprint: See `fingerprint`.
+        engines: Versions of the `ENGINES` that it plays with, by name.
+    """
+
+    name: str
+    fingerprint: str
+    engines: Mapping[str, str]
+
+
+def identity_of(env: gym.Env[Any, Any]) -> Identity:
+    """Return whose the snapshots of an environment are: those of its layer that takes them, whatever is around that."""
+    layer = restoring_layer(env)
+    marks = _marks(layer)
+    return Identity(
+        _described(marks), _digest(marks), {name: str(sys.modules[name].__version__) for name in marks.engines}
+    )
+
+
+def fingerprint(env: gym.Env[Any, Any]) -> str:
+    """Return 16 hex digits that differ between environments which cannot exchange snapshots.
+
+    They cover the id (else module and class), the environment's own `env_version`, the arguments that it and the
+    wrappers inside were made with, as far as they keep them (those for drawing apart), the spaces, and for MuJoCo
+    everything in the compiled model as it is now. What is in a file counts, not where the file is. A class that keeps
+    no arguments had better tell them in `env_version`.
+    """
+    return identity_of(env).fingerprint
+
+
+def refuse_other_engines(theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
+    """Refuse states of another version of an engine.
+
+    Args:
+        theirs: Versions under which states were taken, by engine.
+        ours: Versions that are installed here.
+
+    Raises:
+        InvalidValue: Naming both versions and what to do.
+    """
+    for name, version in theirs.items():
+        if ours.get(name, version) != version:
+            raise InvalidValue(
+                f"this was taken under {name} {version}, and here is {name} {ours[name]}, which may go on from the "
+                f"same numbers in another way: collect again, or install {name} {version}"
+            )
+
+
 class _Marks(NamedTuple):
     """What tells one environment from another."""
 
@@ -152,15 +217,7 @@ class _Marks(NamedTuple):
     arguments: str
     spaces: str
     model: str
-
-
-def fingerprint(env: gym.Env[Any, Any]) -> str:
-    """Return 16 hex digits that differ between environments which cannot exchange snapshots.
-
-    They cover the id (else module and class), the environment's own `env_version`, the keyword arguments that it was
-    made with (those for drawing apart), the spaces, and for MuJoCo everything in the compiled model as it is now.
-    """
-    return _digest(_marks(env))
+    engines: tuple[str, ...]
 
 
 class _Given(NamedTuple):
@@ -182,20 +239,23 @@ An environment need not be hashable, so no weak dictionary. Whatever the key, th
 
 def _marks(env: gym.Env[Any, Any]) -> _Marks:
     bare = env.unwrapped
+    kind: Any = type(bare)
     in_mujoco = mujoco_state.is_mujoco(env)
-    version = str(environments.capability(env, "env_version", ""))
+    version = str(environments.capability(env, "env_version", "")) or _file_digest(kind)
     model = mujoco_state.model_digest(env) if in_mujoco else ""
-    given = _Given(type(bare), bare.spec, env.observation_space, env.action_space, _arguments(bare))
+    given = _Given(kind, bare.spec, env.observation_space, env.action_space, _kept_arguments(bare))
     known = _KNOWN.get(id(env))
     if known is None:
         weakref.finalize(env, _KNOWN.pop, id(env), None).atexit = False
     if known is None or any(map(is_not, given, known[0])):
+        apart = MUJOCO_PICTURES if in_mujoco else frozenset({"render_mode"})
         marks = _Marks(
-            name=f"{type(bare).__module__}:{type(bare).__qualname__}" if bare.spec is None else bare.spec.id,
+            name=_kind_name(kind) if bare.spec is None else bare.spec.id,
             version=version,
-            arguments=_written(given.arguments, apart=MUJOCO_PICTURES if in_mujoco else frozenset({"render_mode"})),
-            spaces=f"{given.observation_space!r} {given.action_space!r}",
+            arguments="".join((_written(_arguments(bare), apart), *_wrappers(env))),
+            spaces=f"{_shown(given.observation_space)} {_shown(given.action_space)}",
             model=model,
+            engines=_engines(env),
         )
     elif (version, model) != (known[1].version, known[1].model):
         marks = known[1]._replace(version=version, model=model)
@@ -207,7 +267,7 @@ def _marks(env: gym.Env[Any, Any]) -> _Marks:
 
 @lru_cache(maxsize=256)
 def _digest(marks: _Marks) -> str:
-    return _short("\n".join(marks))
+    return _short("\n".join((marks.name, marks.version, marks.arguments, marks.spaces, marks.model)))
 
 
 @lru_cache(maxsize=256)
@@ -222,17 +282,58 @@ def _described(marks: _Marks) -> str:
     return ", ".join(filter(None, told))
 
 
-def _arguments(bare: gym.Env[Any, Any]) -> Any:
-    """Return the keyword arguments that an environment was made with, as far as it is known, else None."""
+def _kept_arguments(bare: gym.Env[Any, Any]) -> Any:
+    """Return what an environment keeps of the arguments that it was made with, None where it keeps nothing."""
     if bare.spec is not None:
         return bare.spec.kwargs
-    kept = (vars(bare).get(name) for name in ("constructor_arguments", "_ezpickle_kwargs"))
-    return next((told for told in kept if told is not None), None)
+    own = vars(bare)
+    return own.get("constructor_arguments", own.get("_ezpickle_args"))
 
 
-def _written(arguments: Mapping[str, Any] | None, apart: frozenset[str]) -> str:
-    kept = {name: value for name, value in (arguments or {}).items() if name not in apart}
-    return json.dumps(kept, sort_keys=True, default=_told)
+def _arguments(bare: gym.Env[Any, Any]) -> Mapping[str, Any]:
+    """Return the arguments that an environment was made with, by name, as far as it is known.
+
+    Gymnasium's `EzPickle` keeps those of its classes by position; what is the default there is left out. Of a class
+    that keeps none the space of its tasks says something.
+    """
+    kept = _kept_arguments(bare)
+    if kept is None:
+        space = environments.capability(bare, "task_space")
+        return {} if space is None else {"task_space": space}
+    if isinstance(kept, Mapping):
+        return kept
+    named = vars(bare)["_ezpickle_kwargs"]
+    try:
+        signature = inspect.signature(type(bare))
+        given = signature.bind(*kept, **named).arguments
+    except TypeError:  # what a base class was given
+        return {**{str(place): value for place, value in enumerate(kept)}, **named}
+    rest = given.pop(next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), ""), {})
+    told = {name: value for name, value in given.items() if _json(value) != _json(signature.parameters[name].default)}
+    return {**told, **rest}
+
+
+def _wrappers(env: gym.Env[Any, Any]) -> Iterator[str]:
+    """Yield the wrappers that keep their arguments, as Gymnasium's do, apart from those that change nothing."""
+    for layer in wrappers_of(env):
+        if "_saved_kwargs" in vars(layer) and not is_bookkeeping(layer):
+            yield f" in {type(layer).__name__}{_written(vars(layer)['_saved_kwargs'], frozenset())}"
+
+
+def _written(arguments: Mapping[str, Any], apart: frozenset[str]) -> str:
+    return _json({name: _content(value) for name, value in arguments.items() if name not in apart})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=_told)
+
+
+def _content(value: Any) -> Any:
+    """Return what stands for the file that an argument leads to, else the argument."""
+    if isinstance(value, Path) or (isinstance(value, str) and "/" in value):
+        with suppress(OSError, ValueError, RuntimeError):  # no file is there, or the text is no path at all
+            return f"file {_short(Path(value).expanduser().read_bytes())}"
+    return value
 
 
 def _told(value: Any) -> Any:
@@ -242,9 +343,41 @@ def _told(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if hasattr(value, "__qualname__"):
-        return f"{value.__module__}:{value.__qualname__}"
+        return _kind_name(value)
+    return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    """Return the `repr` of something without addresses, which functions in MiniGrid's spaces have too."""
     return re.sub(r"0x[0-9a-f]+", "0x", repr(value))
 
 
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _kind_name(kind: Any) -> str:
+    """Return where a class or function is defined; for `file.py:Class` the name of the file, not its place."""
+    return f"{re.sub(FROM_FILE, '', kind.__module__)}:{kind.__qualname__}"
+
+
+@lru_cache(maxsize=256)
+def _file_digest(kind: type) -> str:
+    """Return the digest of the file that a class of `file.py:Class` comes from: nothing else tells its version."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return _short(Path(file).read_bytes()) if file and re.match(FROM_FILE, kind.__module__) else ""
+
+
+def _engines(env: gym.Env[Any, Any]) -> tuple[str, ...]:
+    """Return the names of the engines that the layers of an environment, or what they hold, are made of."""
+    kinds: set[Any] = {type(part) for layer in layers_of(env) for part in (layer, *vars(layer).values())}
+    return tuple(sorted({name for kind in kinds for name in _engines_of(kind)}))
+
+
+@lru_cache(maxsize=4096)
+def _engines_of(kind: type) -> frozenset[str]:
+    """Return the engines that a class belongs to, or that a module imports which defines it or one of its bases."""
+    modules = [sys.modules[base.__module__] for base in kind.__mro__ if base.__module__ in sys.modules]
+    imported = [value for module in modules for value in vars(module).values() if isinstance(value, ModuleType)]
+    return ENGINES & {module.__name__.split(".")[0] for module in (*modules, *imported)}
+
+
+def _short(content: str | bytes) -> str:
+    data = content.encode() if isinstance(content, str) else content
+    return hashlib.sha256(data).hexdigest()[:16]

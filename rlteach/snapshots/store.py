@@ -33,10 +33,13 @@ from rlteach.errors import InvalidValue, RunDirectoryError
 from rlteach.files import read_json, write_atomically
 from rlteach.protocols import Snapshot, State
 from rlteach.snapshots.encoding import decode, encode
-from rlteach.snapshots.restorable import fingerprint as fingerprint_of
+from rlteach.snapshots.restorable import Identity, identity_of, refuse_other_engines
 
 SCHEMA = 1
 INDEX = "snapshots.json"
+OURS = ("payloads-*.bin", ".payloads-*.tmp", f".{INDEX}.*.tmp")
+"""Files that only the store in a directory can have left there; the last two by a process that was killed."""
+
 FILE_SIZE = 16 * 2**20
 """Bytes after which the next payload file begins; files that did not change are not written again."""
 
@@ -86,8 +89,9 @@ class SnapshotStore:
 
     Attributes:
         capacity: Number of records kept.
-        environment: Name of the environment whose snapshots these are, "" until `claim`.
+        environment: What the environment is called whose snapshots these are, "" until `claim`.
         fingerprint: Its fingerprint (`restorable.fingerprint`), "" until `claim`.
+        engines: Versions of the engines that it plays with, by name; none where they are not known.
         costs: Environment steps spent on these records, by role, e.g. `{"collection": 1200, "expert": 200_000}`.
         dropped: Records dropped so far: while this stays the same, so do the indices of all records.
     """
@@ -97,11 +101,13 @@ class SnapshotStore:
             raise InvalidValue(f"capacity = {capacity} must be at least 2: the first and the last of a trajectory")
         self.capacity = capacity
         self.environment = self.fingerprint = ""
+        self.engines: Mapping[str, str] = {}
         self.costs: dict[str, int] = {}
         self.dropped = 0
         self._records: list[Record] = []
         self._uses: Counter[str] = Counter()
-        self._payloads: MutableMapping[str, bytes] = {} if directory is None else _OnDisk(Path(directory))
+        self._directory = None if directory is None else Path(directory)
+        self._payloads = self._new_payloads()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -122,7 +128,7 @@ class SnapshotStore:
         Raises:
             InvalidValue: When the store is another environment's already.
         """
-        self._adopt(_name(env), fingerprint_of(env))
+        self._adopt(identity_of(env))
 
     def check_env(self, env: Any) -> None:
         """Refuse an environment that these snapshots cannot be restored in.
@@ -130,9 +136,12 @@ class SnapshotStore:
         Raises:
             InvalidValue: Naming both environments and what to do.
         """
+        identity = identity_of(env)
         if not self.fingerprint:
-            raise InvalidValue(f"this store has no snapshots of {_name(env)} or any other: collect(env, policy, store)")
-        self.refuse_other(_name(env), fingerprint_of(env))
+            raise InvalidValue(
+                f"this store has no snapshots of {identity.name} or any other: collect(env, policy, store)"
+            )
+        self.refuse_other(identity)
 
     def add(
         self,
@@ -168,7 +177,7 @@ class SnapshotStore:
         Raises:
             InvalidValue: When it holds another environment's snapshots.
         """
-        self._adopt(other.environment, other.fingerprint)
+        self._adopt(other.identity)
         offset = self.next_episode
         for record in list(other.records):
             self._append(replace(record, episode=record.episode + offset), other._payloads[record.key])
@@ -190,22 +199,28 @@ class SnapshotStore:
             indices.setdefault(record.episode, []).append(index)
         return {episode: sorted(ours, key=lambda i: self._records[i].step) for episode, ours in indices.items()}
 
-    def _adopt(self, environment: str, fingerprint: str) -> None:
-        if fingerprint:
-            self.refuse_other(environment, fingerprint)
-            self.environment, self.fingerprint = environment, fingerprint
+    @property
+    def identity(self) -> Identity:
+        """Whose snapshots these are; empty until `claim`."""
+        return Identity(self.environment, self.fingerprint, self.engines)
 
-    def refuse_other(self, environment: str, fingerprint: str) -> None:
-        """Refuse an environment, by name and fingerprint, that these snapshots cannot be restored in.
+    def _adopt(self, identity: Identity) -> None:
+        if identity.fingerprint:
+            self.refuse_other(identity)
+            self.environment, self.fingerprint, self.engines = identity
+
+    def refuse_other(self, identity: Identity) -> None:
+        """Refuse an environment that these snapshots cannot be restored in.
 
         Raises:
-            InvalidValue: Naming both environments and what to do.
+            InvalidValue: Naming both environments, or both versions of an engine, and what to do.
         """
-        if self.fingerprint not in ("", fingerprint):
+        refuse_other_engines(self.engines, identity.engines)
+        if self.fingerprint not in ("", identity.fingerprint):
             raise InvalidValue(
                 f"this store holds snapshots of {self.environment} (fingerprint {self.fingerprint}), which mean "
-                f"nothing in {environment} (fingerprint {fingerprint}). Build the environment as it was there, or "
-                "collect anew into a store of its own: "
+                f"nothing in {identity.name} (fingerprint {identity.fingerprint}). Build the environment as it was "
+                "there, or collect anew into a store of its own: "
                 "rlteach.snapshots.collect.collect(env, policy, SnapshotStore())"
             )
 
@@ -251,8 +266,8 @@ class SnapshotStore:
         body = {**self._header(), "records": columns, "files": files}
         write_atomically(home / INDEX, _json({"schema": SCHEMA, "sha256": _digest(_json(body)), "store": body}))
         named = {_payload_file(home, file["sha256"]) for file in files}
-        for path in set(home.glob("payloads-*.bin")) - named:
-            with suppress(OSError):  # the new store is whole; what is left of the old one only takes room
+        for path in {path for pattern in OURS for path in home.glob(pattern)} - named:
+            with suppress(OSError):  # the new store is whole; what is left of others only takes room
                 path.unlink()
 
     @classmethod
@@ -289,12 +304,14 @@ class SnapshotStore:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Continue from `state_dict`; what the store held before is forgotten.
+        """Continue from `state_dict`; what the store held before is forgotten, unless this raises.
 
         Raises:
-            InvalidValue: When the state is another environment's.
+            InvalidValue: When the state is another environment's, or damaged.
+            RunDirectoryError: When there is no room for its payloads.
         """
-        self._adopt(state["environment"], state["fingerprint"])
+        if state["fingerprint"]:
+            self.refuse_other(Identity(state["environment"], state["fingerprint"], state.get("engines", {})))
         data = np.asarray(state["payloads"], dtype=np.uint8).tobytes()
         columns = {name: list(np.asarray(state["records"][name]).tolist()) for name in FIELDS}
         self._fill(state, columns, zip(state["keys"], _cut(data, state["sizes"]), strict=True))
@@ -304,6 +321,7 @@ class SnapshotStore:
             "capacity": self.capacity,
             "environment": self.environment,
             "fingerprint": self.fingerprint,
+            "engines": dict(self.engines),
             "dropped": self.dropped,
             "costs": dict(self.costs),
         }
@@ -314,15 +332,25 @@ class SnapshotStore:
     def _fill(
         self, header: Mapping[str, Any], columns: Mapping[str, list[Any]], payloads: Iterable[tuple[str, bytes]]
     ) -> None:
-        self.capacity, self.dropped = int(header["capacity"]), int(header["dropped"])
-        self.environment, self.fingerprint = str(header["environment"]), str(header["fingerprint"])
-        self.costs = {str(role): int(steps) for role, steps in header["costs"].items()}
-        self._records = [Record(*row) for row in zip(*(columns[name] for name in FIELDS), strict=True)]
-        self._uses = Counter(columns["key"])
-        self._payloads.clear()
-        self._payloads.update(payloads)
-        if self._uses.keys() != self._payloads.keys():
+        """Take everything over, or, when something does not fit together, nothing."""
+        counts = int(header["capacity"]), int(header["dropped"])
+        whose = str(header["environment"]), str(header["fingerprint"]), dict(header.get("engines", {}))
+        costs = {str(role): int(steps) for role, steps in header["costs"].items()}
+        records = [Record(*row) for row in zip(*(columns[name] for name in FIELDS), strict=True)]
+        uses = Counter(columns["key"])
+        held = self._new_payloads()
+        for key, payload in payloads:
+            if hashlib.sha256(payload).hexdigest() != key:
+                raise InvalidValue(f"the payload of snapshot {key[:16]} is damaged: its sha256 is another one")
+            held[key] = payload
+        if uses.keys() != held.keys():
             raise InvalidValue("a store needs exactly one payload for each key that its records name")
+        self.capacity, self.dropped = counts
+        self.environment, self.fingerprint, self.engines = whose
+        self.costs, self._records, self._uses, self._payloads = costs, records, uses, held
+
+    def _new_payloads(self) -> MutableMapping[str, bytes]:
+        return {} if self._directory is None else _OnDisk(self._directory)
 
     def _parts(self) -> Iterator[list[str]]:
         part: list[str] = []
@@ -351,12 +379,9 @@ class _OnDisk(MutableMapping[str, bytes]):
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.clear()
-
-    def clear(self) -> None:
         self._places: dict[str, tuple[int, int]] = {}
         self._end = self._needed = 0
-        self._file = _NamelessFile(self._directory)
+        self._file = _NamelessFile(directory)
 
     def __getitem__(self, key: str) -> bytes:
         return self._file.read(*self._places[key])
@@ -432,13 +457,6 @@ def most_crowded(steps: Sequence[int]) -> int:
     return int(order[1 + np.argmin(ordered[2:] - ordered[:-2])])
 
 
-def _name(env: Any) -> str:
-    spec = env.unwrapped.spec
-    if spec is None:
-        return type(env.unwrapped).__name__
-    return f"{spec.id} with {spec.kwargs}" if spec.kwargs else str(spec.id)
-
-
 def _check(record: Record) -> None:
     for name in ("episode", "step", "remaining"):
         if getattr(record, name) < 0:
@@ -503,7 +521,10 @@ def _payload_file(home: Path, digest: str) -> Path:
 
 
 def _holds(path: Path, digest: str) -> bool:
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    except OSError:
+        return False
 
 
 def _json(value: Any) -> str:

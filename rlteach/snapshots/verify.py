@@ -1,6 +1,6 @@
 """A proof by trial that the snapshots of an environment are exact.
 
-print(verify(restorable(gym.make("Hopper-v5"))))
+print(verify(restorable(gym.make("Hopper-v5")), make=lambda: restorable(gym.make("Hopper-v5"))))
 
 Snapshots fail silently: `copy.deepcopy` and pickling of Gymnasium's MuJoCo and Box2D environments give an environment
 that was rebuilt from its constructor's arguments, and training on it looks like training from ordinary resets.
@@ -9,23 +9,29 @@ that was rebuilt from its constructor's arguments, and training on it looks like
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.wrappers import TimeLimit
+from gymnasium import spaces
 
+from rlteach.environments import capability
 from rlteach.errors import EnvironmentFault, InvalidValue
 from rlteach.snapshots.action_replay import ActionReplay
-from rlteach.snapshots.base import Restorable, copied, layers_of
+from rlteach.snapshots.base import Restorable, copied, is_bookkeeping, layers_of, set_elapsed, told_success
 from rlteach.snapshots.restorable import capture, restore
 
 DISTRACTION = 25
 """Steps of the other episode that is played before a state is restored for the second time."""
+
+LATER = ", after another episode"
+"""Where that is, in messages."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Report:
     Attributes:
         exact: Whether everything that was played again was equal bit by bit.
         largest_difference: Largest absolute difference of an observation or a reward, in their own units.
-        states: Number of states that were captured; each was restored twice.
+        states: Number of states that were captured; each was restored twice, and once more in another instance.
         mean_bytes: Mean size of a captured state, in bytes.
         save_us: Median time of `capture`, in microseconds.
         restore_us: Median time of `restore`, in microseconds.
@@ -49,13 +55,21 @@ class Report:
     restore_us: float
 
 
-def verify(env: gym.Env[Any, Any], n: int = 20, actions: int = 100, seed: int = 0, tolerance: float = 0.0) -> Report:
+def verify(
+    env: gym.Env[Any, Any],
+    n: int = 20,
+    actions: int = 100,
+    seed: int = 0,
+    tolerance: float = 0.0,
+    make: Callable[[], gym.Env[Any, Any]] | None = None,
+) -> Report:
     """Demand that an environment goes on from a restored state as it went on from the state itself.
 
-    Random actions lead to `n` random moments. From each on, steps are played and recorded, with an ordinary reset
-    wherever an episode ends; then the moment is restored and the same actions are played again, and once more after a
-    part of another episode. Observations, rewards, `terminated` and `truncated` must be equal. The counters of
-    `TimeLimit` are put back here, as the delivery of lessons does it.
+    Random actions lead to `n` random moments, every second one in a new episode, of a random task where there is a task
+    space. From each on, steps are played and recorded, with a reset wherever an episode ends; then the moment is
+    restored and the same actions are played again, once more after a part of another episode, and again in another
+    instance. Observations, rewards, `terminated`, `truncated` and the success that infos tell must be equal. Time
+    limits are put right here (`set_elapsed`), as the delivery of lessons does it.
 
     Args:
         env: An environment that offers snapshots; it is left somewhere in an episode.
@@ -63,42 +77,65 @@ def verify(env: gym.Env[Any, Any], n: int = 20, actions: int = 100, seed: int = 
         actions: Number of steps that are compared for each.
         seed: Seed of the environment's first reset and of all choices here.
         tolerance: Largest absolute difference of an observation or a reward that passes; at 0 every bit must be equal.
+        make: Builds the other instance, which is closed again; without it there is none.
 
     Raises:
         EnvironmentFault: At the first larger difference, with its step and what to do about it.
         MissingCapability: When the environment offers no snapshots.
+
+    Warns:
+        UserWarning: About an attribute that counts the steps of an episode and does not come back: if a time limit
+            goes by it, an episode that starts late has its whole time all the same.
     """
     if n < 1 or actions < 1 or not tolerance >= 0.0:
         raise InvalidValue(f"n = {n} and actions = {actions} must be at least 1, tolerance = {tolerance} at least 0")
-    trial = _Trial(env, seed)
+    trial, clocks = _Trial(env, seed), _Clocks()
+    others = [] if make is None else [make()]
     largest, sizes, saving, restoring = 0.0, [], [], []
     for moment in range(n):
-        last = trial.play(trial.draw(int(trial.rng.integers(1, actions + 1))))[-1]
-        begun = time.perf_counter()
-        data = capture(env)
-        saving.append(time.perf_counter() - begun)
+        if moment % 2:
+            trial.reset()
+        last = trial.play(env, trial.draw(int(trial.rng.integers(1, actions + 1))))[-1]
+        age = trial.age
+        data, seconds = _timed(capture, env)
+        saving.append(seconds)
         sizes.append(len(data))
-        counters = _time_limits(env)
+        clocks.note(env, age)
         plan = trial.draw(actions)
-        recorded = [last._replace(kind="restored"), *trial.play(plan)]
-        for after in ("", ", after another episode"):
-            if after:
+        recorded = [last._replace(kind="restored", success=math.nan), *trial.play(env, plan)]
+        for place, where in ((env, ""), (env, LATER), *((other, ", in another instance") for other in others)):
+            if where is LATER:
                 trial.distract()
             try:
-                begun = time.perf_counter()
-                observation, _ = restore(env, data)
-                restoring.append(time.perf_counter() - begun)
-                _set_time_limits(env, counters)
-                again = [recorded[0]._replace(observation=observation), *trial.play(plan)]
+                (observation, _), seconds = _timed(restore, place, data)
+                restoring.append(seconds)
+                set_elapsed(place, age)
+                clocks.compare(place, age)
+                trial.age = age
+                again = [recorded[0]._replace(observation=observation), *trial.play(place, plan)]
             except Exception as error:  # whatever an environment raises that was put into a state it cannot be in
                 what = f"it raised {error!r}"
-                raise _fault(env, f"moment {moment + 1} of {n}{after}", what) from error
-            difference, where = _largest_difference(recorded, again, tolerance)
+                raise _fault(env, f"moment {moment + 1} of {n}{where}", what) from error
+            difference, found = _largest_difference(recorded, again, tolerance)
             if difference > tolerance:
-                what = f"{where} differs by {difference:.3g} (tolerance {tolerance:g})"
-                raise _fault(env, f"moment {moment + 1} of {n}{after}", what)
+                what = f"{found} differs by {difference:.3g} (tolerance {tolerance:g})"
+                raise _fault(env, f"moment {moment + 1} of {n}{where}", what)
             largest = max(largest, difference)
+    for other in others:
+        other.close()
+    for name in clocks.lost():
+        warnings.warn(
+            f"{name} counts the steps of an episode, and snapshots of {env} do not bring it back: if a time limit goes "
+            "by it, an episode that starts late has its whole time all the same. Keep it in get_snapshot, or offer "
+            "set_elapsed(steps)",
+            stacklevel=2,
+        )
     return Report(largest == 0.0, largest, n, fmean(sizes), 1e6 * median(saving), 1e6 * median(restoring))
+
+
+def _timed(call: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    begun = time.perf_counter()
+    return call(*args), time.perf_counter() - begun
 
 
 class _Step(NamedTuple):
@@ -106,52 +143,103 @@ class _Step(NamedTuple):
 
     kind: str
     observation: Any
-    reward: float
-    terminated: bool
-    truncated: bool
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    success: float = math.nan
+
+
+class _Plan(NamedTuple):
+    """Actions, and the options of the resets that follow when they end an episode."""
+
+    actions: Sequence[Any]
+    options: dict[str, Any] | None
 
 
 class _Trial:
-    """Plays random actions, over the ends of episodes."""
+    """Plays random actions, over the ends of episodes.
+
+    Attributes:
+        age: Steps since the last reset.
+    """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int) -> None:
         self._env = env
         self._seed = seed
         self.rng = np.random.default_rng(seed)
-        self._actions = copy.deepcopy(env.action_space)  # a copy, since others may draw from the environment's own
-        self._actions.seed(seed)
+        self._actions = _own(env.action_space, seed)
+        tasks = capability(env, "task_space")
+        self._tasks = None if tasks is None else _own(getattr(tasks, "space", tasks), seed)
+        self.age = 0
         env.reset(seed=seed)
 
-    def draw(self, count: int) -> list[Any]:
-        """Return random actions."""
-        return [self._actions.sample() for _ in range(count)]
+    def draw(self, count: int) -> _Plan:
+        """Return random actions, and a random task."""
+        options = None if self._tasks is None else {"task": self._tasks.sample()}
+        return _Plan([self._actions.sample() for _ in range(count)], options)
 
-    def play(self, actions: Sequence[Any]) -> list[_Step]:
+    def play(self, env: gym.Env[Any, Any], plan: _Plan) -> list[_Step]:
         """Step with each action, and reset after each step that ends an episode."""
         steps = []
-        for action in actions:
-            observation, reward, terminated, truncated, _ = self._env.step(copy.deepcopy(action))
-            steps.append(_Step("step", copied(observation), float(reward), bool(terminated), bool(truncated)))
+        for action in plan.actions:
+            observation, reward, terminated, truncated, info = env.step(copy.deepcopy(action))
+            ends = bool(terminated), bool(truncated)
+            steps.append(_Step("step", copied(observation), float(reward), *ends, told_success(info)))
+            self.age += 1
             if terminated or truncated:
-                observation, _ = self._env.reset()
-                steps.append(_Step("reset", copied(observation), 0.0, False, False))
+                observation, _ = env.reset(options=copy.deepcopy(plan.options))
+                steps.append(_Step("reset", copied(observation)))
+                self.age = 0
         return steps
 
-    def distract(self) -> None:
-        """Play a part of an episode with another seed."""
+    def reset(self) -> None:
+        """Begin another episode, with another seed and another task."""
         self._seed += 1
-        self._env.reset(seed=self._seed)
-        self.play(self.draw(DISTRACTION))
+        self._env.reset(seed=self._seed, options=self.draw(0).options)
+        self.age = 0
+
+    def distract(self) -> None:
+        """Play a part of another episode."""
+        self.reset()
+        self.play(self._env, self.draw(DISTRACTION))
 
 
-def _time_limits(env: gym.Env[Any, Any]) -> list[Any]:
-    return [layer._elapsed_steps for layer in layers_of(env) if isinstance(layer, TimeLimit)]
+def _own(space: spaces.Space[Any], seed: int) -> spaces.Space[Any]:
+    """Return a copy of a space to draw from, since others may draw from the environment's own."""
+    own = copy.deepcopy(space)
+    own.seed(seed)
+    return own
 
 
-def _set_time_limits(env: gym.Env[Any, Any], counters: list[Any]) -> None:
-    limits = [layer for layer in layers_of(env) if isinstance(layer, TimeLimit)]
-    for layer, count in zip(limits, counters, strict=True):
-        layer._elapsed_steps = count
+class _Clocks:
+    """Finds attributes that have counted the steps of an episode whenever one looked, and do not come back."""
+
+    def __init__(self) -> None:
+        self._right: list[set[str]] = []
+        self._wrong: set[str] = set()
+
+    def note(self, env: gym.Env[Any, Any], age: int) -> None:
+        """Look at a state that is captured at this age of its episode, in steps."""
+        self._right.append(_whole_numbers(env, age))
+
+    def compare(self, env: gym.Env[Any, Any], age: int) -> None:
+        """Look at the same state after it was restored."""
+        self._wrong |= self._right[-1] - _whole_numbers(env, age)
+
+    def lost(self) -> list[str]:
+        """Return what was right in every state, and wrong after some restoration."""
+        return sorted(self._wrong.intersection(*self._right))
+
+
+def _whole_numbers(env: gym.Env[Any, Any], value: int) -> set[str]:
+    """Return where an environment and its wrappers hold this number; those that only keep books are left out."""
+    return {
+        f"{type(layer).__name__}.{name}"
+        for layer in layers_of(env)
+        if not is_bookkeeping(layer)
+        for name, held in vars(layer).items()
+        if isinstance(held, int | np.integer) and not isinstance(held, bool) and held == value
+    }
 
 
 # -- comparing ---------------------------------------------------------------------------------------------------------
@@ -169,6 +257,7 @@ def _largest_difference(first: Sequence[_Step], second: Sequence[_Step], toleran
         found = {
             "observation": difference(a.observation, b.observation),
             "reward": difference(a.reward, b.reward),
+            "success": difference(a.success, b.success),
             "end of the episode": 0.0 if same_end else np.inf,
         }
         for what, value in found.items():

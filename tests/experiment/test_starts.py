@@ -148,6 +148,26 @@ def test_an_environment_that_does_not_come_back_exactly_is_refused_before_traini
     assert not (tmp_path / "run" / "snapshots").exists()
 
 
+class Private(Forgetful):
+    """Offers whole snapshots, which no other instance understands."""
+
+    def get_snapshot(self):
+        self.kept = [*getattr(self, "kept", []), (super().get_snapshot(), self.v)]
+        return {"number": len(self.kept) - 1}
+
+    def set_snapshot(self, snapshot):
+        state, self.v = self.kept[snapshot["number"]]
+        self.np_random.bit_generator.state = state["generator"]
+        return super().set_snapshot(state)
+
+
+def test_snapshots_that_only_one_instance_understands_are_refused_before_training(tmp_path: Path) -> None:
+    here = f"{Path(__file__)}:Private"
+    with pytest.raises(EnvironmentFault, match="in another instance"):
+        run(pendulum(env={"id": here, "n_envs": 2}, starts={"name": "uniform_starts"}), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / "snapshots").exists()
+
+
 def test_a_store_of_another_environment_is_refused(tmp_path: Path) -> None:
     env = gym.make("rlteach_envs:rlteach/GoalMaze-v0", layout="corridor-12")
     store = SnapshotStore()

@@ -237,6 +237,17 @@ def test_a_reward_that_is_no_number_is_told():
         collect(env, None, SnapshotStore())
 
 
+def test_snapshots_that_do_not_bring_their_states_back_are_refused_before_anything_is_kept():
+    store = SnapshotStore()
+    with pytest.raises(EnvironmentFault, match="does not bring its state back"):
+        collect(Forgetful(), None, store, episodes=1, max_steps=20)
+    assert (len(store), store.costs, store.fingerprint) == (0, {}, "")
+    collect(pendulum_again := restorable(pendulum()), None, store, episodes=1, every=50)
+    again = SnapshotStore()
+    collect(pendulum_again, None, again, episodes=1, every=50, verified=True)
+    assert store.records == again.records and store.costs == again.costs == {"collection": 200}
+
+
 # -- random walks --------------------------------------------------------------------------------------------------
 
 
@@ -303,7 +314,7 @@ class Forgetful(gymnasium.Env):
 
 def test_a_walk_depends_on_its_arguments_only_also_where_snapshots_leave_out_chance():
     store = SnapshotStore()
-    collect(Forgetful(), None, store, episodes=1, max_steps=20)
+    collect(Forgetful(), None, store, episodes=1, max_steps=20, verified=True)
     fresh, used = Explorer(Forgetful(), 0), Explorer(Forgetful(), 0)
     walk(used, store, 0)
     assert seen(walk(used, store, 1)) == seen(walk(fresh, store, 1)) != seen(walk(Explorer(Forgetful(), 1), store, 1))

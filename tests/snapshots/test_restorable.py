@@ -3,22 +3,25 @@
 import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import rlteach_envs  # noqa: F401  (registers our environments)
 from gymnasium import spaces
-from gymnasium.wrappers import FrameStackObservation, RescaleAction, TransformReward
+from gymnasium.wrappers import FlattenObservation, FrameStackObservation, RescaleAction, StickyAction, TransformReward
+from rlteach_envs.goal_maze import GoalMaze
 
-from rlteach.errors import InvalidValue, MissingCapability, UserError
+from rlteach import TaskFromKwargs, environments
+from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
 from rlteach.snapshots import mujoco_state
 from rlteach.snapshots import restorable as restorable_module
 from rlteach.snapshots.action_replay import ActionReplay
 from rlteach.snapshots.attributes import AttributeCopy, unfit
 from rlteach.snapshots.encoding import decode, encode
 from rlteach.snapshots.mujoco_state import MujocoState
-from rlteach.snapshots.restorable import capture, fingerprint, restorable, restore
+from rlteach.snapshots.restorable import capture, fingerprint, identity_of, restorable, restore
 from rlteach.snapshots.verify import difference
 
 BACK_ENDS = {
@@ -383,6 +386,47 @@ def test_a_generator_that_others_move_in_the_middle_is_replayed_too():
     assert len(actions) == 5
 
 
+class Windy(gym.Env):
+    """Drifts as something says that neither seed nor actions decide."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = spaces.Discrete(2)
+    wind = 1.0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = np.zeros(1)
+        return self.x.copy(), {}
+
+    def step(self, action):
+        self.x += self.wind
+        return self.x.copy(), 0.0, False, False, {}
+
+
+def test_a_replay_that_leads_elsewhere_is_refused():
+    env = ActionReplay(Windy())
+    env.reset(seed=0)
+    env.step(0)
+    snapshot = env.get_snapshot()
+    np.testing.assert_array_equal(env.set_snapshot(snapshot)[0], [1.0])
+    env.unwrapped.wind = 1.0 + 1e-15
+    with pytest.raises(EnvironmentFault, match=r"the 1 actions .* lead elsewhere: the observation differs"):
+        env.set_snapshot(snapshot)
+    del snapshot["seen"]  # as snapshots were that did not tell
+    np.testing.assert_array_equal(env.set_snapshot(snapshot)[0], [1.0 + 1e-15])
+
+
+def test_an_observation_that_has_no_bytes_is_not_compared():
+    class Shown(Windy):
+        def step(self, action):
+            return Held(), *super().step(action)[1:]
+
+    env = ActionReplay(Shown())
+    env.reset(seed=0)
+    env.step(0)
+    assert isinstance(env.set_snapshot(env.get_snapshot())[0], Held)
+
+
 def test_bipedal_walker_repeats_itself_whatever_its_world_has_seen():
     env = make("BipedalWalker-v3")
     actions, first = actions_of(env, 15), {}
@@ -525,3 +569,122 @@ def test_bytes_that_are_a_snapshot_but_not_a_captured_one_are_refused():
     env = make("Pendulum-v1")
     with pytest.raises(InvalidValue, match="they have no fingerprint"):
         restore(env, encode({"a": 1}))
+
+
+def test_arguments_tell_environments_apart_however_they_were_built():
+    pytest.importorskip("mujoco")
+    from gymnasium.envs.classic_control import PendulumEnv
+    from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
+
+    noisy, plain = HopperEnv(reset_noise_scale=0.1), HopperEnv()
+    assert len({fingerprint(env) for env in (noisy, plain, HopperEnv(forward_reward_weight=2.0))}) == 3
+    assert fingerprint(HopperEnv("hopper.xml", 4, width=96)) == fingerprint(plain)
+    assert "reset_noise_scale" in identity_of(noisy).name
+    made = [GoalMaze(layout=layout) for layout in ("corridor-12", "corridor-14")]
+    assert fingerprint(made[0]) != fingerprint(made[1])
+    noisy = restorable(noisy)
+    noisy.reset(seed=0)
+    with pytest.raises(InvalidValue, match="reset_noise_scale"):
+        restore(restorable(plain), capture(noisy))
+    heavy, light = (spaces.Dict(g=spaces.Box(1.0, high, (), np.float64)) for high in (12.0, 9.0))
+    kinds = {fingerprint(TaskFromKwargs(PendulumEnv, space)) for space in (heavy, light)}
+    assert len(kinds) == 2 and fingerprint(TaskFromKwargs(PendulumEnv, heavy)) in kinds
+
+
+def test_a_base_class_that_keeps_arguments_under_another_constructor_is_told_by_their_places():
+    pytest.importorskip("Box2D")
+    from gymnasium.envs.box2d import LunarLander
+
+    class Moon(LunarLander):
+        def __init__(self, pull):
+            super().__init__(gravity=pull)
+
+    assert fingerprint(Moon(-5.0)) == fingerprint(Moon(-5.0)) != fingerprint(Moon(-6.0))
+
+
+def test_wrappers_inside_with_other_arguments_are_told_apart_and_those_outside_are_none_of_its_business():
+    def sticky(chance):
+        return restorable(StickyAction(gym.make("Pendulum-v1"), chance))
+
+    env = sticky(0.25)
+    env.reset(seed=0)
+    with pytest.raises(InvalidValue, match=r"in StickyAction.*0\.25.*\n.*\n.*in StickyAction.*0\.75"):
+        restore(sticky(0.75), capture(env))
+    restore(FrameStackObservation(sticky(0.25), 3), capture(env))
+    assert fingerprint(FlattenObservation(env)) == fingerprint(env)
+
+
+HERE = """
+import gymnasium
+
+class Mine(gymnasium.Env):
+    observation_space = gymnasium.spaces.Discrete(2)
+    action_space = gymnasium.spaces.Discrete(2)
+"""
+
+
+def test_a_file_counts_by_what_is_in_it_and_not_by_where_it_is(tmp_path):
+    pytest.importorskip("mujoco")
+    model = Path(gym.make("Hopper-v5").unwrapped.fullpath).read_text()
+
+    def in_file(name, xml=model, code=HERE):
+        place = tmp_path / name
+        place.mkdir()
+        (place / "hopper.xml").write_text(xml)
+        (place / "mine.py").write_text(code)
+        hopper = gym.make("Hopper-v5", xml_file=str(place / "hopper.xml"))
+        return fingerprint(hopper), fingerprint(environments.build(f"{place / 'mine.py'}:Mine"))
+
+    heavier = model.replace('density="1000"', 'density="1100"')
+    first, again, other = in_file("a"), in_file("b"), in_file("c", f"{heavier}\n", f"{HERE}    pass\n")
+    assert first == again
+    assert first[0] != other[0] and first[1] != other[1]
+    told = in_file("d", code=f'{HERE}    env_version = "1"\n')
+    assert told[1] == in_file("e", code=f'{HERE}    # the same\n    env_version = "1"\n')[1] != first[1]
+    assert "mine:Mine" in identity_of(environments.build(f"{tmp_path / 'a' / 'mine.py'}:Mine")).name
+
+
+def test_text_that_only_looks_like_a_path_stays_what_it_is(tmp_path):
+    for text in ("no/file", f"{tmp_path}/", "~nobody/here", "a/\0", "/" * 5000):
+        assert restorable_module._content(text) == text
+
+
+# -- engines -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        ("Hopper-v5", "mujoco"),
+        ("LunarLander-v3", "Box2D"),
+        ("rlteach/StumpTracks-v0", "Box2D"),
+        ("rlteach/MiniGridMaze-v0", "minigrid"),
+    ],
+)
+def test_what_plays_on_from_a_state_is_known_with_its_version(name, engine):
+    module = pytest.importorskip(engine)
+    assert identity_of(make(name)).engines == {engine: module.__version__}
+    assert identity_of(gym.make("rlteach/GoalMaze-v0")).engines == identity_of(make("CartPole-v1")).engines == {}
+
+
+def test_another_version_of_the_engine_is_refused_with_both_and_the_way_out(monkeypatch):
+    mujoco = pytest.importorskip("mujoco")
+    env = make("Hopper-v5")
+    env.reset(seed=0)
+    data, version = capture(env), mujoco.__version__
+    monkeypatch.setattr(mujoco, "__version__", "9.9")
+    told = rf"taken under mujoco {version}, and here is mujoco 9\.9.*collect again, or install mujoco {version}"
+    with pytest.raises(InvalidValue, match=told):
+        restore(env, data)
+    untold = {name: part for name, part in decode(data).items() if name != "engines"}
+    restore(env, encode(untold))  # as snapshots were that did not tell
+
+
+def test_minigrid_has_one_fingerprint_in_every_process():
+    pytest.importorskip("minigrid")
+    script = "import minigrid, gymnasium as gym; from rlteach.snapshots.restorable import fingerprint, restorable;"
+    script += "pad = [object() for _ in range(int(__import__('sys').argv[1]))];"
+    script += "print(fingerprint(restorable(gym.make('MiniGrid-DoorKey-5x5-v0'))))"
+    runs = [[sys.executable, "-c", script, pad] for pad in ("1", "100000")]
+    told = {subprocess.run(run, capture_output=True, text=True, check=True).stdout for run in runs}
+    assert len(told) == 1

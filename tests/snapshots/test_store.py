@@ -1,6 +1,7 @@
 """Snapshot stores: bounded, content-addressed, of one environment, and whole on disk whatever happens."""
 
 import copy
+import errno
 import hashlib
 import itertools
 import json
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 from rlteach.errors import InvalidValue, RunDirectoryError
 from rlteach.files import pack_state, unpack_state
 from rlteach.snapshots.encoding import encode
+from rlteach.snapshots.restorable import restorable
 from rlteach.snapshots.store import FILE_SIZE, INDEX, Record, SnapshotStore, most_crowded
 
 MAZE = "rlteach_envs:rlteach/GoalMaze-v0"
@@ -300,6 +303,95 @@ def test_a_state_does_not_change_when_the_store_grows(maze):
     assert pack_state(state) == before
 
 
+SPOILT = {
+    "a payload": lambda state: state["payloads"].__setitem__(60, state["payloads"][60] ^ 1),
+    "its size": lambda state: state["sizes"].__setitem__(1, state["sizes"][1] - 1),
+    "a key": lambda state: state["keys"].pop(),
+    "another's key": lambda state: state["keys"].reverse(),
+    "a record": lambda state: state["records"]["step"].resize(2, refcheck=False),
+    "a column": lambda state: state["records"].pop("ret"),
+    "costs": lambda state: state["costs"].update(expert="many"),
+}
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_state_that_is_damaged_leaves_what_was_there(maze, tmp_path, what, on_disk):
+    state = unpack_state(*pack_state(filled(maze, count=9).state_dict()))
+    SPOILT[what](state)
+    store = filled(maze, count=4, directory=tmp_path if on_disk else None)
+    with pytest.raises((InvalidValue, ValueError, KeyError)):
+        store.load_state_dict(state)
+    assert same_store(store, filled(maze, count=4))
+    store.add(snapshot_of(50), episode=9, step=0, remaining=1, ret=0.0)
+    assert same_snapshot(store.snapshot(4), snapshot_of(50))
+
+
+def test_a_state_for_which_there_is_no_room_leaves_what_was_there(maze, tmp_path, monkeypatch):
+    state = filled(maze, count=9).state_dict()
+    store = filled(maze, count=4, directory=tmp_path)
+    write = os.pwrite
+
+    def full_after(count):
+        left = iter(range(count))
+
+        def pwrite(*args):
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(*args)
+
+        return pwrite
+
+    for count in range(9):
+        monkeypatch.setattr(os, "pwrite", full_after(count))
+        with pytest.raises(RunDirectoryError, match="No space left"):
+            store.load_state_dict(state)
+        assert same_store(store, filled(maze, count=4))
+    monkeypatch.setattr(os, "pwrite", full_after(9))
+    store.load_state_dict(state)
+    assert same_store(store, filled(maze, count=9))
+
+
+# -- engines ---------------------------------------------------------------------------------------------------------
+
+
+def hopper_store():
+    mujoco = pytest.importorskip("mujoco")
+    return mujoco, filled(restorable(gymnasium.make("Hopper-v5")))
+
+
+def test_another_version_of_the_engine_is_refused_wherever_a_store_comes_from(tmp_path, monkeypatch):
+    mujoco, store = hopper_store()
+    store.save(tmp_path)
+    version, state = mujoco.__version__, store.state_dict()
+    monkeypatch.setattr(mujoco, "__version__", "9.9")
+    here = filled(restorable(gymnasium.make("Hopper-v5")), count=2)
+    told = rf"under mujoco {version}, and here is mujoco 9\.9.*collect again"
+    with pytest.raises(InvalidValue, match=told):
+        SnapshotStore.load(tmp_path).check_env(restorable(gymnasium.make("Hopper-v5")))
+    for refused in (lambda: store.claim(restorable(gymnasium.make("Hopper-v5"))), lambda: store.merge(here)):
+        with pytest.raises(InvalidValue, match=told):
+            refused()
+    with pytest.raises(InvalidValue, match=r"under mujoco 9\.9, and here is"):
+        here.load_state_dict(state)
+    assert len(here) == 2
+
+
+def test_a_store_that_does_not_tell_its_engine_is_read_all_the_same(tmp_path):
+    _, store = hopper_store()
+    store.engines = {}
+    store.save(tmp_path)
+    body = json.loads((tmp_path / INDEX).read_text())
+    del body["store"]["engines"]
+    text = json.dumps(body["store"], separators=(",", ":"))
+    (tmp_path / INDEX).write_text(json.dumps({**body, "sha256": hashlib.sha256(text.encode()).hexdigest()}))
+    SnapshotStore.load(tmp_path).check_env(restorable(gymnasium.make("Hopper-v5")))
+    state = store.state_dict()
+    del state["engines"]
+    store.load_state_dict(state)
+    assert len(store) == 6
+
+
 # -- payloads on disk ----------------------------------------------------------------------------------------------
 
 
@@ -350,7 +442,8 @@ def test_the_index_can_be_read_without_rlteach(saved):
     index = json.loads((saved / INDEX).read_text(), parse_constant=pytest.fail)
     assert index["schema"] == 1
     store = index["store"]
-    assert store["environment"] == "rlteach/GoalMaze-v0 with {'layout': 'corridor-12'}"
+    assert store["environment"].startswith('rlteach/GoalMaze-v0, version 0, arguments {"layout": "corridor-12"}')
+    assert store["engines"] == {}
     assert store["costs"] == {"collection": 1234}
     assert store["records"]["step"] == [0, 10, 20, 0, 10, 20]
     assert store["records"]["success"] == [1.0, 0.0, None, 1.0, 0.0, None]
@@ -485,6 +578,45 @@ def test_a_full_disk_leaves_the_old_store_whole(maze, saved, tmp_path):
     filled(maze, count=9).save(saved)
     assert same_store(SnapshotStore.load(saved), filled(maze, count=9))
     assert len(list(saved.iterdir())) == 2
+
+
+@pytest.mark.parametrize(("before", "after"), [(6, 12), (12, 6)])
+def test_a_disk_that_fills_up_at_any_moment_leaves_one_store_or_the_other(maze, tmp_path, monkeypatch, before, after):
+    monkeypatch.setattr("rlteach.snapshots.store.FILE_SIZE", 2000)  # two snapshots of 100 numbers
+    old, new = (filled(maze, count=count, size=100) for count in (before, after))
+    calls = {"open": Path.open, "replace": Path.replace, "fsync": os.fsync}
+    home, reached = tmp_path / "store", []
+
+    def failing(name, left):
+        def call(*args, **kwargs):
+            reached.append(name)
+            if len(reached) > left:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return calls[name](*args, **kwargs)
+
+        return call
+
+    old.save(home)
+    for left in itertools.count():
+        reached.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", failing("open", left))
+            patch.setattr(Path, "replace", failing("replace", left))
+            patch.setattr(os, "fsync", failing("fsync", left))
+            try:
+                new.save(home)
+            except RunDirectoryError as error:
+                assert "No space left" in str(error)
+                saved = False
+            else:
+                saved = True
+        assert same_store(SnapshotStore.load(home), new if saved else old)
+        if len(reached) <= left:
+            break
+        (home / f".{INDEX}.1.tmp").write_text("what somebody left who was killed")
+        old.save(home)
+        assert len(list(home.iterdir())) == 1 + len(list(old._parts()))
+    assert saved and left >= after
 
 
 def payload_file_named(line):

@@ -135,8 +135,8 @@ def test_copies_and_pickles_are_accepted_where_they_are_exact(name, naive):
 def test_position_and_velocity_alone_are_rejected_unless_a_tolerance_allows_it():
     with pytest.raises(EnvironmentFault, match=r"step 1's reward differs by 0\.00\d+ \(tolerance 0\)"):
         verify(Positions(make("Ant-v5")), n=2)
-    report = verify(Positions(make("Ant-v5")), n=2, tolerance=0.01)
-    assert not report.exact and 0.0 < report.largest_difference < 0.01
+    report = verify(Positions(make("Ant-v5")), n=2, tolerance=0.1)
+    assert not report.exact and 0.0 < report.largest_difference < 0.1
 
 
 class Drifting(gym.Env):
@@ -238,6 +238,90 @@ def test_an_exception_after_a_restoration_is_a_fault_of_the_snapshot():
 
     with pytest.raises(EnvironmentFault, match=r"it raised KeyError\('nothing'\)"):
         verify(Broken(), n=1)
+
+
+class Tasked(Own):
+    """Takes a speed as its task, which `defect` may leave out of a snapshot, as it may what infos tell."""
+
+    task_space = spaces.Box(0.5, 2.0, (), np.float64)
+    beaten = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.speed = float((options or {}).get("task", 1.0))
+        self.beaten = 0
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        *result, _ = super().step(action * self.speed)
+        self.beaten += 1
+        return *result, {"is_success": self.beaten > 3}
+
+    def get_snapshot(self):
+        own = {"speed": self.speed, "beaten": np.int64(self.beaten)}
+        return super().get_snapshot() | {name: value for name, value in own.items() if name != self.defect}
+
+    def set_snapshot(self, snapshot):
+        self.speed, self.beaten = snapshot.get("speed", self.speed), int(snapshot.get("beaten", 0))
+        return super().set_snapshot(snapshot)
+
+
+def test_random_tasks_show_that_a_snapshot_leaves_out_the_task():
+    assert verify(Tasked(), n=5).exact
+    with pytest.raises(EnvironmentFault, match=r"step \d+'s observation differs"):
+        verify(Tasked("speed"), n=5)
+
+
+def test_success_is_compared_too():
+    with pytest.raises(EnvironmentFault, match=r"step 1's success differs by 1"):
+        verify(Tasked("beaten"), n=5)
+
+
+def test_what_only_this_instance_remembers_is_rejected_when_there_is_another():
+    def make_one():
+        return Copying(gym.make("CartPole-v1"))
+
+    assert verify(make_one(), n=2).exact
+    with pytest.raises(EnvironmentFault, match=r"moment 1 of 2, in another instance\): it raised IndexError"):
+        verify(make_one(), n=2, make=make_one)
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "LunarLander-v3", "rlteach/GoalMaze-v0"])
+def test_another_instance_goes_on_as_exactly(name):
+    report = verify(restorable(make(name)), n=3, make=lambda: restorable(make(name)))
+    assert (report.exact, report.states) == (True, 3)
+
+
+class Patient(Own):
+    """Counts its steps where nobody sees it, for a limit that is far away, and leaves them out of its snapshots."""
+
+    def reset(self, *, seed=None, options=None):
+        self.waited = 0
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.waited += 1
+        observation, reward, terminated, _, info = super().step(action)
+        return observation, reward, terminated, self.waited >= 1000, info
+
+
+def test_a_counter_of_steps_that_does_not_come_back_is_told_with_what_to_add():
+    with pytest.warns(UserWarning, match=r"Patient\.waited counts the steps.*its whole time.*set_elapsed\(steps\)"):
+        assert verify(Patient(), n=4).exact
+
+    class Told(Patient):
+        def set_elapsed(self, steps):
+            self.waited = steps
+
+    class Kept(Patient):
+        def get_snapshot(self):
+            return super().get_snapshot() | {"waited": self.waited}
+
+        def set_snapshot(self, snapshot):
+            self.waited = snapshot["waited"]
+            return super().set_snapshot(snapshot)
+
+    for right in (Told(), Kept(), restorable(Drifting())):  # a warning would be an error
+        assert verify(right, n=4).exact
 
 
 def test_wrong_arguments_are_refused_before_anything_is_played():
