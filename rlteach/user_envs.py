@@ -92,6 +92,8 @@ class TaskFromKwargs(gym.Env[Any, Any]):
         self._tasks = _Tasks(task_space)
         self._fixed = dict(fixed or {})
         self._check_keys()
+        # By which snapshots of one are told from those of another.
+        self.constructor_arguments = {"make": make, "fixed": self._fixed, "task_space": self._tasks.space.space}
         self._tasks.describe(self)
         self._vector = self._tasks.space.vectors_of_unit(np.full(self._tasks.space.dimension, 0.5))
         self._env: gym.Env[Any, Any] | None = self._build(self._vector)

@@ -8,6 +8,7 @@ from stable_baselines3.common.vec_env.base_vec_env import CloudpickleWrapper
 
 import rlteach
 from rlteach.errors import ConfigError, InvalidValue, UserError
+from rlteach.snapshots.restorable import fingerprint
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.uniform import Uniform
 from rlteach.user_envs import TaskFromAttr, TaskFromKwargs
@@ -353,3 +354,14 @@ def test_both_can_be_sent_to_a_worker_and_go_on_there(build):
     there = CloudpickleWrapper(None)
     there.__setstate__(CloudpickleWrapper(env).__getstate__())
     assert play(there.var) == play(env)
+
+
+def test_snapshots_are_told_apart_by_what_the_environment_was_made_with() -> None:
+    first = fingerprint(TaskFromKwargs(Resumable, SPACE))
+    assert first == fingerprint(TaskFromKwargs(Resumable, SPACE, fixed={}))
+    others = [
+        TaskFromKwargs(Resumable, SPACE, fixed={"noise": 0.5}),
+        TaskFromKwargs(Drift, SPACE),
+        TaskFromKwargs(Resumable, Dict(size=Box(0.0, 1.0, (), np.float64))),
+    ]
+    assert len({first, *map(fingerprint, others)}) == 4
