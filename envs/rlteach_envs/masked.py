@@ -18,8 +18,8 @@ import numpy as np
 from gymnasium import spaces
 
 from rlteach_envs.action_reader import ActionReader
-from rlteach_envs.arguments import clipped_progress, fixed_sets
-from rlteach_envs.mujoco_dynamics import load_mujoco
+from rlteach_envs.arguments import check_finite, clipped_progress, fixed_sets
+from rlteach_envs.mujoco_dynamics import GOALS, load_mujoco
 from rlteach_envs.mujoco_opengl import check_opengl
 from rlteach_envs.task_reader import TaskReader
 
@@ -63,10 +63,11 @@ class MaskedHopper(Grouped):
 
     Reward: as in Hopper-v5, for a step of 8 ms: speed in m/s, +1 for being healthy, -0.001 |action|^2. Healthy is a
     torso above 0.7 m that leans by less than 0.2 rad, and every other number of the state within +-100.
-    Termination: not healthy. Truncation after 1000 steps, by registration. Success: not reported; the id has a reward
-    threshold of 3800.
+    Termination: not healthy. Truncation after 1000 steps, by registration. Success: being `goal` metres along at the
+    last step. The id has a reward threshold of 3800. There is no task; in HopperDynamics the dynamics are one.
 
     Args:
+        goal: Distance that counts as success, in m.
         **kwargs: Arguments of Hopper-v5.
 
     Raises:
@@ -76,10 +77,11 @@ class MaskedHopper(Grouped):
     action_names = ("thigh", "leg", "foot")
     action_units = ("1", "1", "1")
     control_rate = 125.0
-    no_state = frozenset({"_action_reader"})
+    no_state = frozenset({"_action_reader", "_goal"})
     """Attributes that never change and that snapshots leave out."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, goal: float = GOALS["Hopper"], **kwargs: Any) -> None:
+        check_finite(goal=goal)
         load_mujoco("MaskedHopper")
         from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 
@@ -88,6 +90,7 @@ class MaskedHopper(Grouped):
         units = ("m", *["rad"] * 4, "m/s", "m/s", *["rad/s"] * 4)
         super().__init__(HopperEnv(**kwargs), range(5, 11), names, units)
         self._action_reader = ActionReader(self.action_space)
+        self._goal = goal
 
     @property
     def spec(self) -> Any:  # type: ignore[override]
@@ -95,8 +98,10 @@ class MaskedHopper(Grouped):
         return self.unwrapped.spec
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step as Hopper-v5 does."""
-        return self.env.step(self._action_reader.read(action)[0])
+        """Step as Hopper-v5 does, and tell success."""
+        observation, reward, terminated, truncated, info = self.env.step(self._action_reader.read(action)[0])
+        info["is_success"] = bool(self.env.unwrapped.data.qpos[0] >= self._goal)  # type: ignore[attr-defined]
+        return observation, reward, terminated, truncated, info
 
     def render(self) -> Any:
         """Return a picture as Hopper-v5 draws it.
