@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
-from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
+from gymnasium.wrappers import RecordEpisodeStatistics
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -153,8 +153,8 @@ class LessonEnv(gym.Wrapper[Any, Any, Any, Any]):
             set_elapsed(self.env, start.elapsed)
         else:
             for layer in wrappers_of(self.env):
-                if isinstance(layer, TimeLimit):  # replayed steps are no steps of this episode
-                    layer._elapsed_steps = 0  # type: ignore[assignment]
+                for name in step_counters(layer):  # replayed steps are no steps of this episode
+                    setattr(layer, name, 0)
         observation = as_seen(self.env, observation)
         if replayed := environments.capability(self.env, "replayed_steps", 0) - replayed:
             info = {**info, ROLLED_IN: replayed}

@@ -92,8 +92,8 @@ class TaskFromKwargs(gym.Env[Any, Any]):
         self._tasks = _Tasks(task_space)
         self._fixed = dict(fixed or {})
         self._check_keys()
-        # By which snapshots of one are told from those of another.
-        self.constructor_arguments = {"make": make, "fixed": self._fixed, "task_space": self._tasks.space.space}
+        # By which its snapshots are told from those of others: kept as Gymnasium's wrappers keep theirs.
+        self._saved_kwargs = {"make": make, "fixed": self._fixed, "task_space": self._tasks.space.space}
         self._tasks.describe(self)
         self._vector = self._tasks.space.vectors_of_unit(np.full(self._tasks.space.dimension, 0.5))
         self._env: gym.Env[Any, Any] | None = self._build(self._vector)
@@ -208,6 +208,7 @@ class TaskFromAttr(gym.Wrapper[Any, Any, Any, Any]):
         self._tasks = _Tasks(task_space)
         self._setter = setter
         self._check()
+        self._saved_kwargs = {"task_space": self._tasks.space.space, "setter": setter}
         self._tasks.describe(self)
         self._vector: Vector | None = None
         if env.has_wrapper_attr("get_snapshot"):

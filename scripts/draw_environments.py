@@ -84,11 +84,11 @@ def reference(env_id: str) -> str:
         "observation": observation(env),
         "action": action(env),
         "episode": episode(env),
-        **({"further parameters": further(env)} if further(env) else {}),
+        "further parameters": further(env),
         "test sets": ", ".join(f"`{k}` ({len(v)})" for k, v in (capability(env, "test_sets") or {}).items()) or "none",
         "offers": ", ".join(offers(env_id, env)),
     }
-    tables.append("\n".join(["| | |", "|---|---|", *(f"| {name} | {fact} |" for name, fact in facts.items())]))
+    tables.append("\n".join(["| | |", "|---|---|", *(f"| {name} | {fact} |" for name, fact in facts.items() if fact)]))
     return "\n\n".join([begin(env_id), *tables, END])
 
 

@@ -34,6 +34,9 @@ from rlteach_envs.walker_tasks import TaskParameter, Tasks, check_name
 SURVIVAL = 600
 """Steps after which a body is dead where it cannot breathe: 12 s."""
 
+MOST_TURNS = 3.0
+"""How often a walker rolls over, at most: 2.5 turns were the most with motors that switch between full torques."""
+
 PARAMETERS = {
     "input_vector": TaskParameter("1", -1.0, 1.0, -10.0, 10.0, size=3, trend=0),
     "water_level": TaskParameter("1", 0.0, 1.0, 0.0, 1.0),
@@ -193,6 +196,7 @@ class Parkour(WalkerEnv):
             more_senses=2 + 2 * len(walker.hands),
             more_actions=len(walker.hands),
             privileged=2 * AHEAD + 1 if privileged else 0,
+            turns=MOST_TURNS if walker.rewards_level else 0.0,
         )
 
     # -- tasks -----------------------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ class PointMassGateBatch(BatchEnv):
         return np.clip([2 * (aim_x - x) - vx, 2 * (aim_y - y) - vy], -1.0, 1.0).astype(np.float32)
 
     def feasibility(self, task: Any) -> bool:
-        """Return True: `demonstrate` masters every task."""
+        """Return True: `demonstrate` masters every task in 100 steps (a shorter horizon may be too short)."""
         self._read_one(task)
         return True
 

@@ -60,10 +60,12 @@ def places_ahead(x: float) -> NDArray[np.float64]:
     return places
 
 
-def returns_of(body: WalkerBody, start: Mapping[str, Any], goal: float, horizon: int) -> tuple[float, float]:
+def returns_of(
+    body: WalkerBody, start: Mapping[str, Any], goal: float, horizon: int, turns: float
+) -> tuple[float, float]:
     """Return bounds of the undiscounted return of an episode, as whole numbers.
 
-    The least is that of a body which uses every motor at full torque until the end, turns upside down, gets back to the
+    The least is that of a body which uses every motor at full torque until the end, turns over, gets back to the
     beginning of the track and falls there.
 
     Args:
@@ -71,10 +73,11 @@ def returns_of(body: WalkerBody, start: Mapping[str, Any], goal: float, horizon:
         start: The pose in which it starts.
         goal: Where an episode ends well, in m.
         horizon: Steps after which an episode is truncated.
+        turns: How often it turns over, at most.
     """
     x = float(np.asarray(start["states"])[0, 0])
     effort = body.penalty * (len(body.motors) + len(body.hands)) * horizon
-    least = FALL_REWARD - PROGRESS_REWARD * x + TILT_REWARD * math.pi - effort
+    least = FALL_REWARD - PROGRESS_REWARD * x + TILT_REWARD * 2 * math.pi * turns - effort
     return float(math.floor(least)), float(math.ceil(PROGRESS_REWARD * (goal + LAST_STEP - x)))
 
 
@@ -94,6 +97,7 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
         more_senses: Numbers that `_sense` gives beyond those of the body.
         more_actions: Numbers of an action beyond those of the motors.
         privileged: Numbers that `_look_ahead` gives, and only an expert sees; none are observed when it is 0.
+        turns: How often the body turns over, at most, before an episode ends.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 50}  # type: ignore[misc]
@@ -117,6 +121,7 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
         more_senses: int = 0,
         more_actions: int = 0,
         privileged: int = 0,
+        turns: float = 0.5,
     ) -> None:
         check_at_least_one(horizon=horizon)
         check_render_mode(render_mode, self.metadata["render_modes"])
@@ -132,7 +137,7 @@ class WalkerEnv(KeepsArguments, gym.Env[Any, NDArray[np.float32]], ABC):
         self.observation_space = spaces.Box(-np.inf, np.inf, (self._size,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (len(body.motors) + more_actions,), np.float32)
         self._action_reader = ActionReader(self.action_space)
-        self.return_range = returns_of(body, start, goal, horizon)
+        self.return_range = returns_of(body, start, goal, horizon, turns)
         self._terrain: Terrain | None = None
         self._marks = marks_of(self, NO_MATTER | {"body"}) | {"body": name}
         self._task_parts = {part: (tasks.space[part].shape, tasks.space[part].dtype) for part in tasks.names}

@@ -133,7 +133,13 @@ def wrappers_of(env: gym.Env[Any, Any]) -> list[gym.Wrapper[Any, Any, Any, Any]]
 
 def restoring_layer(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """Return the layer that takes and puts back snapshots, which know nothing of those around it; else `env`."""
-    return next((layer for layer in layers_of(env) if hasattr(layer, "get_snapshot")), env)
+    return next((layer for layer in layers_of(env) if _restores(layer)), env)
+
+
+def _restores(layer: gym.Env[Any, Any]) -> bool:
+    """Tell whether a layer takes snapshots itself; a wrapper may pass on what is asked of it."""
+    is_wrapper = isinstance(layer, gym.Wrapper)
+    return hasattr(type(layer) if is_wrapper else layer, "get_snapshot") or "get_snapshot" in vars(layer)
 
 
 def around_restoring(env: gym.Env[Any, Any]) -> list[gym.Wrapper[Any, Any, Any, Any]]:

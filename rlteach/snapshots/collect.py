@@ -27,7 +27,6 @@ from rlteach.environments import capability
 from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
 from rlteach.protocols import Snapshot
 from rlteach.snapshots.base import set_elapsed, told_success
-from rlteach.snapshots.restorable import identity_of
 from rlteach.snapshots.store import SnapshotStore
 from rlteach.snapshots.verify import verify
 
@@ -87,7 +86,7 @@ def collect(
         tasks: Tasks of the episodes, in order and from the first again when there are fewer than episodes; None, or a
             task that is None, leaves it to the environment.
         verified: Whether somebody has seen that the environment's snapshots are exact; else that is tried out here
-            first (`verify`), in steps that are not charged.
+            first (`verify`), in steps that are not charged; a `Monitor` inside counts their episodes too.
 
     Raises:
         InvalidValue: For an argument that is out of range, or a store of another environment's snapshots.
@@ -101,7 +100,6 @@ def collect(
     if tasks is not None and not len(tasks):
         raise InvalidValue("tasks = [] must hold a task, or be None")
     _check_offers_snapshots(env)
-    store.refuse_other(identity_of(env))
     if not verified:
         verify(env, n=VERIFIED_STATES, seed=seed)
     store.claim(env)

@@ -36,7 +36,7 @@ from rlteach.errors import InvalidValue, MissingCapability
 from rlteach.snapshots import mujoco_state
 from rlteach.snapshots.action_replay import ActionReplay
 from rlteach.snapshots.attributes import AttributeCopy, unfit
-from rlteach.snapshots.base import as_seen, is_bookkeeping, layers_of, restoring_layer, wrappers_of
+from rlteach.snapshots.base import as_seen, is_bookkeeping, layers_of, restoring_layer
 from rlteach.snapshots.encoding import decode, encode
 from rlteach.snapshots.mujoco_state import MujocoState
 
@@ -185,7 +185,7 @@ def fingerprint(env: gym.Env[Any, Any]) -> str:
 
     They cover the id (else module and class), the environment's own `env_version`, the arguments that it and the
     wrappers inside were made with, as far as they keep them (those for drawing apart), the spaces, and for MuJoCo
-    everything in the compiled model as it is now. What is in a file counts, not where the file is. A class that keeps
+    everything in the compiled model as it is now. What is in a file counts, not where it is. A class that keeps
     no arguments had better tell them in `env_version`.
     """
     return identity_of(env).fingerprint
@@ -252,7 +252,7 @@ def _marks(env: gym.Env[Any, Any]) -> _Marks:
         marks = _Marks(
             name=_kind_name(kind) if bare.spec is None else bare.spec.id,
             version=version,
-            arguments="".join((_written(_arguments(bare), apart), *_wrappers(env))),
+            arguments="".join((_written(_arguments(bare), apart), *_layers_with_arguments(env))),
             spaces=f"{_shown(given.observation_space)} {_shown(given.action_space)}",
             model=model,
             engines=_engines(env),
@@ -287,7 +287,8 @@ def _kept_arguments(bare: gym.Env[Any, Any]) -> Any:
     if bare.spec is not None:
         return bare.spec.kwargs
     own = vars(bare)
-    return own.get("constructor_arguments", own.get("_ezpickle_args"))
+    told = own.get("constructor_arguments")
+    return told if isinstance(told, Mapping) else own.get("_ezpickle_args")
 
 
 def _arguments(bare: gym.Env[Any, Any]) -> Mapping[str, Any]:
@@ -313,15 +314,15 @@ def _arguments(bare: gym.Env[Any, Any]) -> Mapping[str, Any]:
     return {**told, **rest}
 
 
-def _wrappers(env: gym.Env[Any, Any]) -> Iterator[str]:
-    """Yield the wrappers that keep their arguments, as Gymnasium's do, apart from those that change nothing."""
-    for layer in wrappers_of(env):
+def _layers_with_arguments(env: gym.Env[Any, Any]) -> Iterator[str]:
+    """Yield the layers that keep their arguments as Gymnasium's wrappers do, apart from those that change nothing."""
+    for layer in layers_of(env):
         if "_saved_kwargs" in vars(layer) and not is_bookkeeping(layer):
             yield f" in {type(layer).__name__}{_written(vars(layer)['_saved_kwargs'], frozenset())}"
 
 
 def _written(arguments: Mapping[str, Any], apart: frozenset[str]) -> str:
-    return _json({name: _content(value) for name, value in arguments.items() if name not in apart})
+    return _json(_content({name: value for name, value in arguments.items() if name not in apart}))
 
 
 def _json(value: Any) -> str:
@@ -329,10 +330,15 @@ def _json(value: Any) -> str:
 
 
 def _content(value: Any) -> Any:
-    """Return what stands for the file that an argument leads to, else the argument."""
+    """Return an argument with the contents of the files that it names in place of their paths."""
+    if isinstance(value, Mapping):
+        return {name: _content(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_content(part) for part in value]
     if isinstance(value, Path) or (isinstance(value, str) and "/" in value):
+        file, _, inside = str(value).partition(".py:")  # `file.py:Class`
         with suppress(OSError, ValueError, RuntimeError):  # no file is there, or the text is no path at all
-            return f"file {_short(Path(value).expanduser().read_bytes())}"
+            return f"file {_short(Path(f'{file}.py' if inside else value).expanduser().read_bytes())} {inside}".strip()
     return value
 
 
@@ -342,6 +348,8 @@ def _told(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, set | frozenset):  # in an order that is the same in every process
+        return sorted(map(_json, value))
     if hasattr(value, "__qualname__"):
         return _kind_name(value)
     return _shown(value)
@@ -354,7 +362,7 @@ def _shown(value: Any) -> str:
 
 def _kind_name(kind: Any) -> str:
     """Return where a class or function is defined; for `file.py:Class` the name of the file, not its place."""
-    return f"{re.sub(FROM_FILE, '', kind.__module__)}:{kind.__qualname__}"
+    return f"{re.sub(FROM_FILE, '', getattr(kind, '__module__', None) or '')}:{kind.__qualname__}"
 
 
 @lru_cache(maxsize=256)
@@ -367,7 +375,9 @@ def _file_digest(kind: type) -> str:
 def _engines(env: gym.Env[Any, Any]) -> tuple[str, ...]:
     """Return the names of the engines that the layers of an environment, or what they hold, are made of."""
     kinds: set[Any] = {type(part) for layer in layers_of(env) for part in (layer, *vars(layer).values())}
-    return tuple(sorted({name for kind in kinds for name in _engines_of(kind)}))
+    names = {name for kind in kinds for name in _engines_of(kind)}
+    held = [part for part in vars(env.unwrapped).values() if isinstance(part, gym.Env)]
+    return tuple(sorted(names.union(*map(_engines, held))))
 
 
 @lru_cache(maxsize=4096)

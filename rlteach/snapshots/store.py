@@ -207,7 +207,8 @@ class SnapshotStore:
     def _adopt(self, identity: Identity) -> None:
         if identity.fingerprint:
             self.refuse_other(identity)
-            self.environment, self.fingerprint, self.engines = identity
+            self.environment, self.fingerprint, engines = identity
+            self.engines = {**self.engines, **engines}
 
     def refuse_other(self, identity: Identity) -> None:
         """Refuse an environment that these snapshots cannot be restored in.
@@ -312,9 +313,14 @@ class SnapshotStore:
         """
         if state["fingerprint"]:
             self.refuse_other(Identity(state["environment"], state["fingerprint"], state.get("engines", {})))
-        data = np.asarray(state["payloads"], dtype=np.uint8).tobytes()
-        columns = {name: list(np.asarray(state["records"][name]).tolist()) for name in FIELDS}
-        self._fill(state, columns, zip(state["keys"], _cut(data, state["sizes"]), strict=True))
+        try:
+            data = np.asarray(state["payloads"], dtype=np.uint8).tobytes()
+            columns = {name: list(np.asarray(state["records"][name]).tolist()) for name in FIELDS}
+            self._fill(state, columns, zip(state["keys"], _cut(data, state["sizes"]), strict=True))
+        except (InvalidValue, RunDirectoryError):
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidValue(f"this state of a snapshot store is damaged: {error!r}") from error
 
     def _header(self) -> dict[str, Any]:
         return {

@@ -13,6 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any, NamedTuple
@@ -77,6 +78,7 @@ def verify(
         actions: Number of steps that are compared for each.
         seed: Seed of the environment's first reset and of all choices here.
         tolerance: Largest absolute difference of an observation or a reward that passes; at 0 every bit must be equal.
+            `ActionReplay` demands that of the observation at the restored moment in any case.
         make: Builds the other instance, which is closed again; without it there is none.
 
     Raises:
@@ -90,39 +92,40 @@ def verify(
     if n < 1 or actions < 1 or not tolerance >= 0.0:
         raise InvalidValue(f"n = {n} and actions = {actions} must be at least 1, tolerance = {tolerance} at least 0")
     trial, clocks = _Trial(env, seed), _Clocks()
-    others = [] if make is None else [make()]
     largest, sizes, saving, restoring = 0.0, [], [], []
-    for moment in range(n):
-        if moment % 2:
-            trial.reset()
-        last = trial.play(env, trial.draw(int(trial.rng.integers(1, actions + 1))))[-1]
-        age = trial.age
-        data, seconds = _timed(capture, env)
-        saving.append(seconds)
-        sizes.append(len(data))
-        clocks.note(env, age)
-        plan = trial.draw(actions)
-        recorded = [last._replace(kind="restored", success=math.nan), *trial.play(env, plan)]
-        for place, where in ((env, ""), (env, LATER), *((other, ", in another instance") for other in others)):
-            if where is LATER:
-                trial.distract()
-            try:
-                (observation, _), seconds = _timed(restore, place, data)
-                restoring.append(seconds)
-                set_elapsed(place, age)
-                clocks.compare(place, age)
-                trial.age = age
-                again = [recorded[0]._replace(observation=observation), *trial.play(place, plan)]
-            except Exception as error:  # whatever an environment raises that was put into a state it cannot be in
-                what = f"it raised {error!r}"
-                raise _fault(env, f"moment {moment + 1} of {n}{where}", what) from error
-            difference, found = _largest_difference(recorded, again, tolerance)
-            if difference > tolerance:
-                what = f"{found} differs by {difference:.3g} (tolerance {tolerance:g})"
-                raise _fault(env, f"moment {moment + 1} of {n}{where}", what)
-            largest = max(largest, difference)
-    for other in others:
-        other.close()
+    with ExitStack() as opened:
+        others = [] if make is None else [opened.enter_context(closing(make()))]
+        for other in others:
+            other.reset(seed=seed + 1)  # as whoever delivers lessons does it first
+        for moment in range(n):
+            if moment % 2:
+                trial.reset()
+            last = trial.play(env, trial.draw(int(trial.rng.integers(1, actions + 1))))[-1]
+            age = trial.age
+            data, seconds = _timed(capture, env)
+            saving.append(seconds)
+            sizes.append(len(data))
+            clocks.note(env, age)
+            plan = trial.draw(actions)
+            recorded = [last._replace(kind="restored", success=math.nan), *trial.play(env, plan)]
+            for place, where in ((env, ""), (env, LATER), *((other, ", in another instance") for other in others)):
+                if where is LATER:
+                    trial.distract()
+                try:
+                    (observation, _), seconds = _timed(restore, place, data)
+                    restoring.append(seconds)
+                    set_elapsed(place, age)
+                    clocks.compare(place, age)
+                    trial.age = age
+                    again = [recorded[0]._replace(observation=observation), *trial.play(place, plan)]
+                except Exception as error:  # whatever an environment raises that was put into a state it cannot be in
+                    what = f"it raised {error!r}"
+                    raise _fault(env, f"moment {moment + 1} of {n}{where}", what) from error
+                difference, found = _largest_difference(recorded, again, tolerance)
+                if difference > tolerance:
+                    what = f"{found} differs by {difference:.3g} (tolerance {tolerance:g})"
+                    raise _fault(env, f"moment {moment + 1} of {n}{where}", what)
+                largest = max(largest, difference)
     for name in clocks.lost():
         warnings.warn(
             f"{name} counts the steps of an episode, and snapshots of {env} do not bring it back: if a time limit goes "

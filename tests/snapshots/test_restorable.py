@@ -1,6 +1,7 @@
 """Environments that nobody changed go on bit by bit from a snapshot, here, in another copy and in another process."""
 
 import gc
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,17 @@ import numpy as np
 import pytest
 import rlteach_envs  # noqa: F401  (registers our environments)
 from gymnasium import spaces
-from gymnasium.wrappers import FlattenObservation, FrameStackObservation, RescaleAction, StickyAction, TransformReward
+from gymnasium.wrappers import (
+    FlattenObservation,
+    FrameStackObservation,
+    RescaleAction,
+    RescaleObservation,
+    StickyAction,
+    TransformReward,
+)
 from rlteach_envs.goal_maze import GoalMaze
 
-from rlteach import TaskFromKwargs, environments
+from rlteach import TaskFromAttr, TaskFromKwargs, environments
 from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
 from rlteach.snapshots import mujoco_state
 from rlteach.snapshots import restorable as restorable_module
@@ -612,6 +620,56 @@ def test_wrappers_inside_with_other_arguments_are_told_apart_and_those_outside_a
         restore(sticky(0.75), capture(env))
     restore(FrameStackObservation(sticky(0.25), 3), capture(env))
     assert fingerprint(FlattenObservation(env)) == fingerprint(env)
+
+
+def test_tasks_put_on_from_outside_are_told_apart_and_the_engine_inside_is_found():
+    pytest.importorskip("Box2D")
+    low, high = (spaces.Dict(gravity=spaces.Box(g, g + 3.0, (), np.float64)) for g in (-11.0, -8.0))
+    landers = [TaskFromKwargs("LunarLander-v3", low), TaskFromKwargs("LunarLander-v3", high)]
+    plain = gym.make("LunarLander-v3", gravity=-9.5)
+    assert len({fingerprint(env) for env in (*landers, plain)}) == 3
+    assert identity_of(landers[0]).engines == identity_of(plain).engines != {}
+    tasks = [spaces.Dict({name: spaces.Box(1.0, 9.0, (), np.float64)}) for name in ("g", "m")]
+    pendulums = [TaskFromAttr(restorable(gym.make("Pendulum-v1")), space) for space in tasks]
+    assert len({fingerprint(env) for env in (*pendulums, restorable(gym.make("Pendulum-v1")))}) == 3
+
+
+def test_a_wrapper_that_passes_on_what_it_is_asked_is_not_the_one_that_restores():
+    class Passing(gym.Wrapper):
+        def __getattr__(self, name):
+            return self.env.get_wrapper_attr(name)
+
+    env = Passing(RescaleObservation(restorable(gym.make("MountainCar-v0")), np.float32(0), np.float32(1)))
+    env.reset(seed=0)
+    seen = env.step(1)[0]
+    assert np.array_equal(restore(env, capture(env))[0], seen)
+
+
+WRITTEN = """
+from rlteach.snapshots.restorable import _written
+print(_written({"a": {"left", "right", "up"}, "b": [].append}, frozenset()))
+"""
+
+
+def test_sets_and_methods_among_the_arguments_are_told_alike_in_every_process():
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", WRITTEN], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
+
+
+def test_files_count_by_their_content_in_lists_and_as_the_source_of_a_class(tmp_path):
+    def told(name, code):
+        place = tmp_path / name / "mine.py"
+        place.parent.mkdir()
+        place.write_text(code)
+        return restorable_module._written({"files": [str(place)], "make": f"{place}:Mine"}, frozenset())
+
+    first = told("a", HERE)
+    assert first == told("b", HERE) != told("c", f"{HERE}    pass\n") and "Mine" in first
 
 
 HERE = """

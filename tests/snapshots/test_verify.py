@@ -291,6 +291,27 @@ def test_another_instance_goes_on_as_exactly(name):
     assert (report.exact, report.states) == (True, 3)
 
 
+def test_another_instance_is_reset_first_and_closed_whatever_happens():
+    class MadeByReset(Own):
+        closed = 0
+
+        def reset(self, *, seed=None, options=None):
+            self.body = [0.0]
+            return super().reset(seed=seed)
+
+        def set_snapshot(self, snapshot):
+            self.body[0] = 1.0
+            return super().set_snapshot(snapshot)
+
+        def close(self):
+            type(self).closed += 1
+
+    assert verify(MadeByReset(), n=2, make=MadeByReset).exact and MadeByReset.closed == 1
+    with pytest.raises(EnvironmentFault):
+        verify(MadeByReset("x"), n=2, make=MadeByReset)
+    assert MadeByReset.closed == 2
+
+
 class Patient(Own):
     """Counts its steps where nobody sees it, for a limit that is far away, and leaves them out of its snapshots."""
 
