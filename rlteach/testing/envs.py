@@ -209,7 +209,10 @@ def _bytes(observation: Any) -> bytes:
 def _gymnasium(case: _Case) -> Verdict:
     from gymnasium.utils.env_checker import check_env as check
 
-    return _foreign(lambda: check(case.env, skip_render_check=True), "Gymnasium's own check_env")
+    env = case.env
+    if env.spec is not None and any(wrapper.kwargs is None for wrapper in env.spec.additional_wrappers):
+        env = env.unwrapped  # the check makes another one, which it cannot where a wrapper keeps no arguments
+    return _foreign(lambda: check(env, skip_render_check=True), "Gymnasium's own check_env")
 
 
 def _stable_baselines3(case: _Case) -> Verdict:
