@@ -177,7 +177,7 @@ def test_the_class_of_a_zip_is_told_by_what_it_holds(tmp_path):
 def test_zips_of_other_algorithms_are_read_too(tmp_path, name):
     home = stable_baselines3
     if name in ("TQC", "TRPO"):
-        home = pytest.importorskip("sb3_contrib", reason="pip install rlteach[contrib]")
+        home = pytest.importorskip("sb3_contrib", reason="experts of sb3-contrib need it: pip install rlteach[contrib]")
     envs = venv(n=1)
     model = getattr(home, name)("MlpPolicy", ViewVecEnv(envs, View.of(envs, "expert")), device="cpu", seed=0)
     model.save(tmp_path / "it.zip")

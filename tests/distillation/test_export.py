@@ -334,7 +334,7 @@ class TestStableBaselines3:
         assert (first["mean"] or 0) == pytest.approx(1000 if normalized else 0, abs=2)
 
     def test_a_recurrent_policy_is_exported_with_its_memory(self, tmp_path):
-        pytest.importorskip("sb3_contrib", reason="the extra contrib is not installed")
+        pytest.importorskip("sb3_contrib", reason="recurrent policies need sb3-contrib: pip install rlteach[contrib]")
         venv = DummyVecEnv([lambda: NoisyEnv(BOX)] * 2)
         kwargs = {"policy_kwargs": {"lstm_hidden_size": 8, "net_arch": [8]}}
         run = self.run_of("sb3_contrib.RecurrentPPO", "MlpLstmPolicy", venv, True, tmp_path, kwargs)
