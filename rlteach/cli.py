@@ -312,6 +312,7 @@ class Doctor:
             "report": "matplotlib",
             "tensorboard": "tensorboard",
             "contrib": "sb3_contrib",
+            "sbx": "sbx",
             "export": "onnxruntime",
         }
         for extra, module in extras.items():

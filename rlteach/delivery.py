@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import RecordEpisodeStatistics
 from stable_baselines3.common.callbacks import BaseCallback
@@ -852,7 +853,7 @@ class TeacherCallback(BaseCallback):
             return
         assert isinstance(self.model, OnPolicyAlgorithm)
         buffer = self.model.rollout_buffer
-        last_values = self.locals["values"].detach().cpu().numpy().reshape(1, -1)
+        last_values = torch.as_tensor(self.locals["values"]).detach().cpu().numpy().reshape(1, -1)
         episode_ends = np.concatenate([buffer.episode_starts[1:], self.locals["dones"][None]])
         next_values = np.concatenate([buffer.values[1:], last_values])
         td_errors = td_error(buffer.rewards, buffer.values, next_values, episode_ends, self.model.gamma)

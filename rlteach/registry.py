@@ -17,11 +17,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rlteach.errors import UnknownName, UserError, did_you_mean
+from rlteach.errors import MissingExtra, UnknownName, UserError, did_you_mean
 
 KINDS = ("env", "teacher", "start", "learner", "method")
 GROUPS = {"learner": ("rlteach.learners", "rlteach.methods")}
 """Entry-point groups of a kind where it is not the one of its name: a method of distillation is a learner too."""
+
+EXTRAS = {"sb3_contrib": "contrib", "sbx": "sbx"}
+"""Packages that learners are imported from, and the extra that brings each."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def load(kind: str, name: str) -> Any:
         try:
             return _import_target(target)
         except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: "." or ":" alone
+            if (missing := getattr(error, "name", None)) in EXTRAS:
+                raise MissingExtra(missing, EXTRAS[missing], purpose=f"the {kind} {name}") from error
             raise UserError(
                 f"cannot import {kind} {name!r}: {error}.{did_you_mean(name, known)} "
                 f"`rlteach list {kind}s` shows every registered one."

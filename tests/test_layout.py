@@ -16,8 +16,8 @@ ENVS = sorted((ROOT / "envs" / "rlteach_envs").rglob("*.py"))
 
 LAYERS = (
     {"errors", "lesson"},
-    {"task_space", "registry", "report.stats", "dense"},
-    {"protocols"},
+    {"task_space", "registry", "report.stats", "dense", "jax_states"},
+    {"protocols", "critics"},
     {"environments", "files", "space_files", "sync_vec_env"},
     {"snapshots"},
     {"teachers", "user_envs"},

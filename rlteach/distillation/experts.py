@@ -30,6 +30,7 @@ from rlteach.distillation.student import Student
 from rlteach.distillation.students import load_student
 from rlteach.errors import ConfigError, EnvironmentFault, InvalidValue, MissingExtra, UntrustedFile, UserError
 from rlteach.files import read_json
+from rlteach.jax_states import in_jax
 from rlteach.learners.policy_files import DESCRIPTION, ObservationScale, load_policy, scale_of
 from rlteach.observations import View
 from rlteach.space_files import describe_space
@@ -84,7 +85,7 @@ class PolicyExpert(Expert):
     def label(self, observations: np.ndarray, state: Any = None, starts: np.ndarray | None = None) -> tuple[Any, Any]:
         """Return the mode of the policy."""
         seen = observations if self.scale is None else self.scale(observations)
-        if self.recurrent:
+        if self.recurrent or in_jax(self.policy):
             return self.policy.predict(seen, state=state, episode_start=starts, deterministic=True)
         with torch.inference_mode():  # `predict` costs five times the forward pass
             raw = self.policy._predict(self._tensor(seen), deterministic=True).cpu().numpy()
@@ -94,11 +95,11 @@ class PolicyExpert(Expert):
         return raw, None
 
     def distribution(self, observations: np.ndarray) -> Distribution | None:
-        """Return a Gaussian in units of [-1, 1], or a categorical; None for deterministic and recurrent policies.
+        """Return a Gaussian in units of [-1, 1], or a categorical; None where there is none, with memory and in JAX.
 
         Of a squashed Gaussian it is the Gaussian with its mode and, to first order, its deviation.
         """
-        if self.recurrent:
+        if self.recurrent or in_jax(self.policy):
             return None
         seen = self._tensor(observations if self.scale is None else self.scale(observations))
         space = self.policy.action_space

@@ -25,6 +25,7 @@ from rlteach.distillation.portable import (
     linear_layers,
 )
 from rlteach.errors import UserError
+from rlteach.jax_states import in_jax
 from rlteach.learners.policy_files import SavedPolicy
 
 
@@ -35,6 +36,8 @@ def of_policy(saved: SavedPolicy) -> Network:
         UserError: For a policy that is more than dense layers and one LSTM.
     """
     policy: Any = saved.policy
+    if in_jax(policy):
+        raise UserError("policies in JAX cannot be exported; distil it first: rlteach distill --expert RUN --method bc")
     body, arrays, modules, squashed = _policy_parts(policy)
     layers = linear_layers(modules)
     if squashed:

@@ -27,7 +27,13 @@ from rlteach.learners import learner_faults
 from rlteach.teachers.base import teacher_faults
 
 SCHEMA = 1
-LATER: dict[str, Any] = {"observations": "", "starts": None, "starts.max_steps": None, "learner.resets": []}
+LATER: dict[str, Any] = {
+    "observations": "",
+    "starts": None,
+    "starts.max_steps": None,
+    "learner.resets": [],
+    "evaluation.n_envs": None,
+}
 """Settings that came after the first results, and the value at which they leave a run's hash as it was."""
 
 
@@ -108,6 +114,8 @@ class EvaluationConfig(_Strict):
         test_sets: Names of test sets; the environment's own list when empty.
         repeats: Episodes per test task; with two or more the worst-case metrics are reported.
         tasks: Number of uniform test tasks for an environment that has no test set of its own.
+        n_envs: Environments that episodes are played in side by side, at most; by default as many as the learner has,
+            and of a native batch as many as there are tasks.
     """
 
     every: int = Field(default=100_000, ge=1)
@@ -115,6 +123,7 @@ class EvaluationConfig(_Strict):
     test_sets: tuple[str, ...] = ()
     repeats: int = Field(default=1, ge=1)
     tasks: int = Field(default=100, ge=1)
+    n_envs: int | None = Field(default=None, ge=1)
 
 
 class RunConfig(_Strict):

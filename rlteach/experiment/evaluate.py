@@ -12,6 +12,7 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from rlteach.delivery import attach
+from rlteach.jax_states import own_keys
 from rlteach.lesson import Outcome
 from rlteach.observations import View
 from rlteach.report.stats import cvar
@@ -51,7 +52,7 @@ def evaluate(
         view: What the model sees of an observation; all of it by default.
     """
     teacher = FixedTasks(tasks, repeats=repeats)
-    with own_randomness(seed):
+    with own_randomness(seed, model):
         venv.seed(seed)
         taught = attach(venv, teacher, gamma=gamma, success_threshold=success_threshold)
         observation: Any = taught.reset()
@@ -81,8 +82,11 @@ def metrics_of(outcomes: Sequence[Outcome], repeats: int, name: str) -> dict[str
 
 
 @contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Seed torch's, numpy's and Python's global generators for this block and put them back afterwards."""
+def own_randomness(seed: int, model: Any = None) -> Iterator[None]:
+    """Seed torch's, numpy's and Python's global generators for this block and put them back afterwards.
+
+    So are the keys that a model in JAX draws its actions from.
+    """
     saved = global_randomness()
     if torch.accelerator.is_available():
         torch.manual_seed(seed)
@@ -91,7 +95,8 @@ def own_randomness(seed: int) -> Iterator[None]:
     np.random.seed(seed)  # noqa: NPY002 - SB3 draws from numpy's global generator
     random.seed(seed)
     try:
-        yield
+        with own_keys(getattr(model, "policy", None), seed):
+            yield
     finally:
         restore_global_randomness(saved)
 

@@ -15,6 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rlteach import registry
 from rlteach.experiment.evaluate import own_randomness
+from rlteach.jax_states import jax_arrays, put_jax_arrays
 
 
 class Resets:
@@ -57,13 +58,16 @@ def forget(model: Any, seed: int) -> None:
         return
     fresh = copy.copy(model)
     fresh.seed = None  # SB3 would hand a seed on to the environments
+    fresh.policy = None  # else SBX keeps it, as all do with the buffer
     if hasattr(model, "replay_buffer"):
-        fresh.replay_buffer = None  # else it is kept
+        fresh.replay_buffer = None
     with own_randomness(seed):
         fresh._setup_model()
     model.set_parameters(fresh.get_parameters(), exact_match=True, device=model.device)
     for name in model._get_torch_save_params()[1]:
         getattr(model, name).data.copy_(getattr(fresh, name).data)
+    for old, new in ((model, fresh), (model.policy, fresh.policy)):
+        put_jax_arrays(old, jax_arrays(new))
     if hasattr(model, "replay_buffer"):
         vars(model.replay_buffer).update(vars(fresh.replay_buffer))
 

@@ -9,6 +9,7 @@ import numpy as np
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from rlteach.critics import critic_values
 from rlteach.delivery import attach, td_error, with_signals
 from rlteach.distillation.losses import gae
 from rlteach.errors import UserError
@@ -86,7 +87,7 @@ class Rollouts:
         self.calls += 1
         again = np.repeat(np.arange(len(tasks)), repeats).tolist()
         teacher = FixedTasks([tasks[k] for k in again], starts=None if starts is None else [starts[k] for k in again])
-        with own_randomness((self.seed + self.calls) % 2**31):
+        with own_randomness((self.seed + self.calls) % 2**31, self.model):
             self._venv.seed((self.seed + self.calls) % 2**31)
             return self._play(teacher, signals)
 
@@ -100,7 +101,7 @@ class Rollouts:
         ids = list(range(n))
         issued = n
         while not teacher.done:
-            columns = {"values": self._values(seen)} if signals & CRITICS else {}
+            columns = {"values": critic_values(self.model.policy, seen)} if signals & CRITICS else {}
             if "observations" in signals and isinstance(seen, np.ndarray):
                 columns["observations"] = seen
             actions, state = self.model.predict(seen, state=state, episode_start=starts, deterministic=False)
@@ -123,14 +124,6 @@ class Rollouts:
 
     def _scaled(self, rewards: np.ndarray) -> np.ndarray:
         return rewards if self.normalizer is None else self.normalizer.normalize_reward(rewards)
-
-    def _values(self, seen: Any) -> np.ndarray:
-        import torch
-
-        with torch.no_grad():
-            tensor, _ = self.model.policy.obs_to_tensor(seen)
-            values: np.ndarray = self.model.policy.predict_values(tensor).cpu().numpy().ravel()
-        return values
 
     def _signals(
         self, played: dict[str, np.ndarray], info: dict[str, Any], signals: frozenset[str]
@@ -158,7 +151,7 @@ class Rollouts:
             if isinstance(observation, dict)
             else np.asarray(observation)[None]
         )
-        return float(self._values(self._seen(rows))[0])
+        return float(critic_values(self.model.policy, self._seen(rows))[0])
 
     def state_dict(self) -> State:
         """Return how much was played."""

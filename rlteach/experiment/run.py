@@ -498,8 +498,8 @@ class _Judge:
         self.test_sets = self._choose_sets(probe)
         largest = max(len(tasks) for tasks in self.test_sets.values()) * self.config.repeats
         batch = environments.has_batch_form(env.id) and env.vec in ("auto", "batch")
-        n_envs = min(largest, BATCH_EVALUATION_ENVS) if batch else min(largest, env.n_envs)
-        self.venv = training._vec_env(n_envs)
+        most = self.config.n_envs or (BATCH_EVALUATION_ENVS if batch else env.n_envs)
+        self.venv = training._vec_env(min(largest, most))
         names = training.task_space.names if training.task_space is not None else ()
         self.table = Table(training.path / "evals.csv", [*EVAL_COLUMNS, *(f"task/{name}" for name in names)])
         training._open.append(self.table)

@@ -21,6 +21,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from rlteach import environments, registry
+from rlteach.critics import has_critic
 from rlteach.errors import ConfigError, InvalidValue, MissingCapability, RunDirectoryError, UserError, did_you_mean
 from rlteach.experiment.config import RunConfig, StartsConfig
 from rlteach.protocols import Teacher
@@ -192,8 +193,7 @@ class Starts:
         return policy_of(self._expert)
 
     def _has_critic(self) -> bool:
-        policy = getattr(self._expert, "policy", None)
-        return hasattr(policy, "predict_values") or getattr(policy, "critic", None) is not None
+        return has_critic(getattr(self._expert, "policy", None))
 
 
 class _OneByOne(Sequence[Any]):

@@ -20,6 +20,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from stable_baselines3.common.policies import BasePolicy
@@ -27,6 +29,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from rlteach.errors import RunDirectoryError
 from rlteach.files import read_json, write_atomically, write_json
+from rlteach.jax_states import in_jax, jax_arrays, put_jax_arrays
 from rlteach.learners import make_learner
 from rlteach.space_files import describe_space, space_from
 
@@ -107,7 +110,7 @@ def save_policy(
         json.dumps(description)
     except TypeError:  # classes among the policy's keyword arguments: only the learner's own file can hold them
         return False
-    write_atomically(directory / WEIGHTS, save_tensors({k: v.contiguous() for k, v in policy.state_dict().items()}))
+    write_atomically(directory / WEIGHTS, _weights_of(policy))
     write_json(directory / DESCRIPTION, description)
     return True
 
@@ -125,7 +128,7 @@ def load_policy(directory: Path) -> SavedPolicy:
     action_space = space_from(description["action_space"])
     model = _empty_model(description, observation_space, action_space)
     try:
-        model.policy.load_state_dict(load_tensors((directory / WEIGHTS).read_bytes()))
+        _put_weights(model.policy, (directory / WEIGHTS).read_bytes())
     except (OSError, RuntimeError, SafetensorError) as error:
         raise RunDirectoryError(f"cannot read the weights in {directory / WEIGHTS}: {error}") from error
     model.policy.set_training_mode(False)
@@ -152,6 +155,19 @@ def _empty_model(description: Mapping[str, Any], observed: spaces.Space[Any], ac
     kwargs = {k: v for k, v in {**small, **description["kwargs"]}.items() if k in parameters}
     venv = DummyVecEnv([lambda: SpacesOnly(observed, acted)])
     return make_learner(description["learner"], venv, policy=description["policy"], kwargs=kwargs, seed=0)
+
+
+def _weights_of(policy: BasePolicy) -> bytes:
+    if in_jax(policy):
+        return save_arrays(jax_arrays(policy))
+    return save_tensors({name: tensor.contiguous() for name, tensor in policy.state_dict().items()})
+
+
+def _put_weights(policy: BasePolicy, data: bytes) -> None:
+    if in_jax(policy):
+        put_jax_arrays(policy, load_arrays(data))
+    else:
+        policy.load_state_dict(load_tensors(data))
 
 
 def _alias(model: Any) -> str:

@@ -23,6 +23,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from rlteach.critics import critic_values, has_critic
 from rlteach.environments import capability
 from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
 from rlteach.protocols import Snapshot
@@ -345,7 +346,7 @@ def critic_of(model: Any, scale: Callable[[Any], Any] | None = None) -> Critic:
     """
     _refuse_memory(model)
     policy = getattr(model, "policy", model)
-    if not hasattr(policy, "predict_values") and getattr(policy, "critic", None) is None:
+    if not has_critic(policy):
         raise InvalidValue(f"{_described(model)} has no critic; PPO, A2C, SAC, TD3 and DDPG of Stable-Baselines3 have")
     if not hasattr(model, "label"):
         _check_scale(scale)
@@ -392,14 +393,7 @@ class _ModelCritic:
     scale: Callable[[Any], Any] | None
 
     def __call__(self, observation: Any) -> float:
-        import torch
-
-        seen, _ = self.policy.obs_to_tensor(observation if self.scale is None else self.scale(observation))
-        with torch.no_grad():
-            if hasattr(self.policy, "predict_values"):
-                return float(self.policy.predict_values(seen))
-            estimates = self.policy.critic(seen, self.policy._predict(seen, deterministic=True))
-            return min(float(estimate) for estimate in estimates)
+        return float(critic_values(self.policy, observation if self.scale is None else self.scale(observation))[0])
 
 
 def _check_scale(scale: Any) -> None:

@@ -257,3 +257,15 @@ def test_a_yoked_run_replays_the_recorded_tasks_in_order_of_issue(tmp_path: Path
 def test_other_learners_run_by_import_path(tmp_path: Path, learner: str) -> None:
     chosen = run_config(learner={"name": learner, "kwargs": TINY_SAC}, steps=300, **{"env.n_envs": 2})
     assert "success/feasible/det" in run(chosen, tmp_path / "run", quiet=True).metrics
+
+
+def test_evaluation_may_play_more_episodes_side_by_side_than_training(tmp_path: Path) -> None:
+    alone = {"env.n_envs": 1, "env.vec": "dummy", "steps": 256}
+    for name, n_envs in (("one", None), ("six", 6)):
+        run(run_config(**alone, **{"evaluation.n_envs": n_envs}), tmp_path / name, quiet=True)
+    one, six = (
+        [(row["step"], row["set"], row["index"]) for row in rows(tmp_path / name / "evals.csv")]
+        for name in ("one", "six")
+    )
+    assert one == six and len(one) > 100
+    assert (tmp_path / "one" / "lessons.csv").read_text() == (tmp_path / "six" / "lessons.csv").read_text()

@@ -1,0 +1,57 @@
+"""What a learner's critic expects of the learner's own policy, for policies in torch and in JAX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rlteach.jax_states import in_jax
+
+
+def has_critic(policy: Any) -> bool:
+    """Tell whether `critic_values` knows this policy's critic."""
+    if in_jax(policy):
+        return hasattr(policy, "vf_state") or _has_plain_q(policy)
+    return hasattr(policy, "predict_values") or getattr(policy, "critic", None) is not None
+
+
+def critic_values(policy: Any, observations: Any) -> np.ndarray:
+    """Return V(s) of PPO and A2C, (n,); the smallest Q(s, pi(s)) of all critics for SAC, TD3 and DDPG.
+
+    Args:
+        policy: A policy for which `has_critic`.
+        observations: What it sees, (n, ...), or a Dict of such.
+    """
+    if in_jax(policy):
+        return _values_in_jax(policy, observations)
+    import torch
+
+    with torch.no_grad():
+        seen, _ = policy.obs_to_tensor(observations)
+        if hasattr(policy, "predict_values"):
+            values: np.ndarray = policy.predict_values(seen).cpu().numpy().ravel()
+            return values
+        estimates = policy.critic(seen, policy._predict(seen, deterministic=True))
+        smallest: np.ndarray = torch.cat(estimates, dim=1).amin(dim=1).cpu().numpy()
+        return smallest
+
+
+def _has_plain_q(policy: Any) -> bool:
+    """Tell whether a policy in JAX has an actor and critics that know nothing of batches (CrossQ's do)."""
+    return all(hasattr(policy, name) for name in ("actor_state", "qf_state")) and not hasattr(
+        policy.qf_state, "batch_stats"
+    )
+
+
+def _values_in_jax(policy: Any, observations: Any) -> np.ndarray:
+    import jax
+
+    seen, _ = policy.prepare_obs(observations)
+    if hasattr(policy, "vf_state"):
+        return np.ravel(policy.vf_state.apply_fn(policy.vf_state.params, seen))
+    actions = policy._predict(seen, deterministic=True)
+    state, unused = policy.qf_state, {"dropout": jax.random.PRNGKey(0)}
+    estimates = np.asarray(state.apply_fn(state.params, seen, actions, rngs=unused))  # (critics, n, 1)
+    smallest: np.ndarray = estimates[:, :, 0].min(axis=0)
+    return smallest
