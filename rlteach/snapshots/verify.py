@@ -94,11 +94,13 @@ def verify(
     trial, clocks = _Trial(env, seed), _Clocks()
     largest, sizes, saving, restoring = 0.0, [], [], []
     with ExitStack() as opened:
-        others = [] if make is None else [opened.enter_context(closing(make()))]
-        for other in others:
+        places = [(env, ""), (env, LATER)]
+        if make is not None:
+            other = opened.enter_context(closing(make()))
             other.reset(seed=seed + 1)  # as whoever delivers lessons does it first
-        for moment in range(n):
-            if moment % 2:
+            places.append((other, ", in another instance"))
+        for number in range(n):
+            if number % 2:
                 trial.reset()
             last = trial.play(env, trial.draw(int(trial.rng.integers(1, actions + 1))))[-1]
             age = trial.age
@@ -106,25 +108,20 @@ def verify(
             saving.append(seconds)
             sizes.append(len(data))
             clocks.note(env, age)
-            plan = trial.draw(actions)
-            recorded = [last._replace(kind="restored", success=math.nan), *trial.play(env, plan)]
-            for place, where in ((env, ""), (env, LATER), *((other, ", in another instance") for other in others)):
+            moment = _Moment(data, age, trial.draw(actions))
+            recorded = [_Step("restored", last.observation), *trial.play(env, moment.plan)]
+            for place, where in places:
                 if where is LATER:
                     trial.distract()
+                which = f"moment {number + 1} of {n}{where}"
                 try:
-                    (observation, _), seconds = _timed(restore, place, data)
-                    restoring.append(seconds)
-                    set_elapsed(place, age)
-                    clocks.compare(place, age)
-                    trial.age = age
-                    again = [recorded[0]._replace(observation=observation), *trial.play(place, plan)]
+                    again, seconds = trial.play_again(place, moment, clocks)
                 except Exception as error:  # whatever an environment raises that was put into a state it cannot be in
-                    what = f"it raised {error!r}"
-                    raise _fault(env, f"moment {moment + 1} of {n}{where}", what) from error
+                    raise _fault(env, which, f"it raised {error!r}") from error
+                restoring.append(seconds)
                 difference, found = _largest_difference(recorded, again, tolerance)
                 if difference > tolerance:
-                    what = f"{found} differs by {difference:.3g} (tolerance {tolerance:g})"
-                    raise _fault(env, f"moment {moment + 1} of {n}{where}", what)
+                    raise _fault(env, which, f"{found} differs by {difference:.3g} (tolerance {tolerance:g})")
                 largest = max(largest, difference)
     for name in clocks.lost():
         warnings.warn(
@@ -157,6 +154,14 @@ class _Plan(NamedTuple):
 
     actions: Sequence[Any]
     options: dict[str, Any] | None
+
+
+class _Moment(NamedTuple):
+    """A snapshot, the steps since its episode began, and what is played from there."""
+
+    data: bytes
+    age: int
+    plan: _Plan
 
 
 class _Trial:
@@ -194,6 +199,14 @@ class _Trial:
                 steps.append(_Step("reset", copied(observation)))
                 self.age = 0
         return steps
+
+    def play_again(self, env: gym.Env[Any, Any], moment: _Moment, clocks: _Clocks) -> tuple[list[_Step], float]:
+        """Restore a moment and play on from there; return that, and the seconds that restoring took."""
+        (observation, _), seconds = _timed(restore, env, moment.data)
+        set_elapsed(env, moment.age)
+        clocks.compare(env, moment.age)
+        self.age = moment.age
+        return [_Step("restored", observation), *self.play(env, moment.plan)], seconds
 
     def reset(self) -> None:
         """Begin another episode, with another seed and another task."""

@@ -13,6 +13,15 @@ from torch import Tensor, nn
 from rlteach.protocols import State
 from rlteach.teachers.base import Array
 
+MOST_OWED = 100
+"""Training steps that later calls may still have to take; more episodes than they can follow are not trained on."""
+
+
+def steps_due(episodes: int, every: int, most: int) -> tuple[int, int]:
+    """Return how many training steps are taken now, one for `every` episodes, and how many episodes stay owed."""
+    steps = min(episodes // every, most)
+    return steps, min(episodes - steps * every, MOST_OWED * every)
+
 
 def tensor(values: Array) -> Tensor:
     """Return numbers in single precision."""

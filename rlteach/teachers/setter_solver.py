@@ -18,13 +18,10 @@ from rlteach.task_space import TaskSpace
 from rlteach.teachers.base import Array, TaskTeacher, require
 from rlteach.teachers.distributions import distribution
 from rlteach.teachers.history import History
-from rlteach.teachers.networks import Trained, array, mlp, tensor
+from rlteach.teachers.networks import Trained, array, mlp, steps_due, tensor
 
 MOST_STEPS = 2
 """Training steps in one call of `observe`."""
-
-MOST_OWED = 100
-"""Training steps that later calls may still have to take; more episodes than they can follow are not trained on."""
 
 BATCH = 64
 
@@ -205,11 +202,9 @@ class SetterSolver(TaskTeacher):
 
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         self._history.append(np.column_stack([tasks, successes]))
-        self._since_step += len(tasks)
-        for _ in range(min(self._since_step // self.train_every, MOST_STEPS)):
-            self._since_step -= self.train_every
+        steps, self._since_step = steps_due(self._since_step + len(tasks), self.train_every, MOST_STEPS)
+        for _ in range(steps):
             self._train()
-        self._since_step = min(self._since_step, MOST_OWED * self.train_every)
 
     def _train(self) -> None:
         rows = self._history.unordered()

@@ -18,6 +18,7 @@ from rlteach.protocols import State
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.base import Array, TaskTeacher, require
 from rlteach.teachers.history import History
+from rlteach.teachers.networks import steps_due
 
 
 def disagreement(values: Array) -> Array:
@@ -34,9 +35,6 @@ def disagreement_weights(values: Array) -> Array:
 
 MOST_STEPS = 16
 """Training steps in one call of `observe`, so that no call takes long."""
-
-MOST_OWED = 100
-"""Training steps that later calls may still have to take; more episodes than they can follow are not trained on."""
 
 
 class Ensemble:
@@ -200,11 +198,9 @@ class VDS(TaskTeacher):
 
     def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
         self._history.append(np.column_stack([tasks, returns]))
-        self._since_step += len(tasks)
-        for _ in range(min(self._since_step // self.train_every, MOST_STEPS)):
-            self._since_step -= self.train_every
+        steps, self._since_step = steps_due(self._since_step + len(tasks), self.train_every, MOST_STEPS)
+        for _ in range(steps):
             self._train()
-        self._since_step = min(self._since_step, MOST_OWED * self.train_every)
         self._since_refresh += len(tasks)
         if self._since_refresh >= self.refresh_every:
             self._since_refresh = 0
