@@ -53,6 +53,8 @@ def dense_arms(steps: int) -> Sequence[Arm]:
 PPO = {"n_steps": 256, "batch_size": 256, "n_epochs": 8, "learning_rate": 5e-4}
 FAST_PPO = {"name": "fast_ppo", "kwargs": PPO}
 ON_POLICY = ("ppo", "fast_ppo")
+MAIN = ("plain", "expert", "s3rl", "uniform snapshots", "random policy's snapshots")
+"""What the short profiles run; of Hopper, `small` runs every arm."""
 TESTS = 20
 """Episodes of an evaluation, which an off-policy learner with its one environment plays side by side all the same."""
 
@@ -65,6 +67,7 @@ def dense(
     steps: int = DENSE_STEPS,
     seeds: int = 5,
     learner: Mapping[str, Any] = FAST_PPO,
+    arms: Sequence[str] = MAIN,
 ) -> Benchmark:
     rollouts = learner["name"] in ON_POLICY
     shortest = 10_240 if rollouts else 1_000
@@ -87,9 +90,9 @@ def dense(
                 steps=shortest,
                 seeds=1,
                 overrides={"evaluation.every": shortest // 10, **short},
-                arms=("plain", "expert", "s3rl", "uniform snapshots", "random policy's snapshots"),
+                arms=MAIN,
             ),
-            "small": Profile(steps=steps, seeds=seeds, publish=True),
+            "small": Profile(steps=steps, seeds=seeds, publish=True, arms=arms),
             "long": Profile(steps=steps, seeds=10, publish=True),
             "paper": Profile(steps=25 * steps, seeds=10, publish=True),
         },
@@ -162,7 +165,14 @@ TD3 = {"name": "sbx.TD3", "kwargs": {**SMALL_NETS, "buffer_size": 50_000}}
 """Off-policy learners in JAX take two fifths of the time of those in torch: pip install 'rlteach[sbx]'."""
 
 BENCHMARKS = [
-    dense("hopper", "Hopper-v5", "Hopper: where do episodes start?", seeds=10, learner={"name": "ppo", "kwargs": PPO}),
+    dense(
+        "hopper",
+        "Hopper-v5",
+        "Hopper: where do episodes start?",
+        seeds=10,
+        learner={"name": "ppo", "kwargs": PPO},
+        arms=(),
+    ),
     sparse("maze", 18, (2.5, 5.5), steps=500_000, horizon=200, learner="ppo"),
     sparse("maze_24", 24, (7.5, 6.5), steps=500_000, horizon=300),
     sparse("maze_36", 36, (4.5, 9.5), steps=1_000_000, horizon=400),
@@ -172,8 +182,8 @@ BENCHMARKS = [
     dense("ant", "Ant-v5", "Ant: where do episodes start?"),
     dense("swimmer", "Swimmer-v5", "Swimmer: where do episodes start?"),
     dense("humanoid", "Humanoid-v5", "Humanoid: where do episodes start?"),
-    dense("hopper_sac", "Hopper-v5", "Hopper with small SAC: where do episodes start?", steps=20_000, learner=SAC),
-    dense("hopper_td3", "Hopper-v5", "Hopper with small TD3: where do episodes start?", steps=20_000, learner=TD3),
+    dense("hopper_sac", "Hopper-v5", "Hopper with small SAC: where do episodes start?", steps=10_000, learner=SAC),
+    dense("hopper_td3", "Hopper-v5", "Hopper with small TD3: where do episodes start?", steps=10_000, learner=TD3),
 ]
 
 if __name__ == "__main__":
