@@ -286,13 +286,14 @@ def _sb3_class(path: Path) -> Any:
     with zipfile.ZipFile(path) as file:
         data = json.loads(file.read("data"))
     home = str(data.get("policy_class", {}).get("__module__", ""))
-    known = [name for part, name in POLICY_HOMES.items() if part in home]
+    known = [f"sbx.{name}" for name in SBX if home == f"sbx.{name.lower()}.policies"]
+    known += [name for part, name in POLICY_HOMES.items() if part in home]
     known += [name for setting, name in ACTOR_CRITICS.items() if home == COMMON_POLICIES and setting in data]
     if not known:
         raise UserError(
             f"{path} was written by an algorithm whose policy lives in {home or 'no module'}, which is not one of "
-            f"{', '.join([*POLICY_HOMES.values(), *ACTOR_CRITICS.values()])}. A function of yours can be the expert "
-            "instead: --expert package.module:function"
+            f"{', '.join([*POLICY_HOMES.values(), *ACTOR_CRITICS.values()])}, or SBX's. A function of yours can be "
+            "the expert instead: --expert package.module:function"
         )
     return registry.load("learner", known[0])
 
@@ -306,6 +307,8 @@ POLICY_HOMES = {
     ".qrdqn.": "sb3_contrib.QRDQN",
 }
 """What the module of a zip's policy has in its name, and the algorithm that reads it."""
+SBX = ("PPO", "SAC", "TD3", "TQC", "CrossQ", "DQN")
+"""Algorithms of SBX with a module of policies of their own; its DDPG acts by those of TD3."""
 COMMON_POLICIES = "stable_baselines3.common.policies"
 ACTOR_CRITICS = {"clip_range": "ppo", "cg_max_steps": "sb3_contrib.TRPO", "gae_lambda": "a2c"}
 """Settings that tell the algorithms with a common policy apart, in this order."""

@@ -91,6 +91,8 @@ def test_a_finished_run_is_an_expert_that_acts_as_the_learner_did(finished: tupl
     seen = venv.reset()
     np.testing.assert_array_equal(expert.label(seen)[0], learned.predict(seen, deterministic=True)[0])
     assert expert.distribution(seen) is None
+    zipped = load_expert(path / "learner.zip", venv, trust=True)
+    np.testing.assert_array_equal(zipped.label(seen)[0], expert.label(seen)[0])
     assert np.isfinite(critic_of(expert)(seen[0]))
     with pytest.raises(UserError, match="JAX cannot be exported"):
         export_run(path, path.parent / "exported")
