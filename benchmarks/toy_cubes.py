@@ -6,13 +6,20 @@ cubes mastered (competence > 75) after 20,000 episodes. There are no learner set
     python benchmarks/toy_cubes.py --profile small -j 2
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from rlteach.cli import bench_main
-from rlteach.experiment.bench import STANDARD_ARMS, Benchmark, Profile
+from rlteach.experiment.bench import STANDARD_ARMS, Arm, Benchmark, Profile
 
 
-def variant(name: str, title: str, **env_kwargs: Any) -> Benchmark:
+def published(dimensions: int) -> tuple[Arm, ...]:
+    """Return rows of teachers that were measured here with their published code; ADR is told where to begin."""
+    easiest = {f"x{axis}": 0.05 for axis in range(dimensions)}
+    return Arm("riac"), Arm("adr (told the start)", teacher="adr", kwargs={"start": easiest})
+
+
+def variant(name: str, title: str, arms: Sequence[Arm] = STANDARD_ARMS, **env_kwargs: Any) -> Benchmark:
     return Benchmark(
         name=name,
         title=f"Toy space, {title}: share of cubes mastered",
@@ -21,7 +28,7 @@ def variant(name: str, title: str, **env_kwargs: Any) -> Benchmark:
             "learner": {"name": "synthetic"},
             "evaluation": {"every": 500},
         },
-        arms=STANDARD_ARMS,
+        arms=arms,
         primary="success/cubes/det",
         profiles={
             "small": Profile(steps=20_000, seeds=10, publish=True),
@@ -40,8 +47,8 @@ def variant(name: str, title: str, **env_kwargs: Any) -> Benchmark:
 
 
 BENCHMARKS = [
-    variant("toy_cubes", "10 x 10 cubes"),
-    variant("toy_cubes_3d", "5 x 5 x 5 cubes", dimensions=3, cubes=5),
+    variant("toy_cubes", "10 x 10 cubes", (*STANDARD_ARMS, *published(2))),
+    variant("toy_cubes_3d", "5 x 5 x 5 cubes", (*STANDARD_ARMS, *published(3)), dimensions=3, cubes=5),
     variant("toy_cubes_useless", "10 x 10 cubes and 4 useless dimensions", useless=4),
     variant("toy_cubes_noise", "10 x 10 cubes, return noise .2", noise=0.2),
     variant("toy_cubes_dead", "10 x 10 cubes, half of them dead", dead=0.5),

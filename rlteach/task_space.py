@@ -105,6 +105,7 @@ class TaskSpace:
         if faults:
             raise ConfigError(faults, where="task space")
         self.parameters = tuple(_parameters(self._leaves, names, dict(units or {})))
+        self._named = names is not None
         if len(set(self.names)) < self.dimension:
             raise ConfigError([f"two parameters have the same name: {', '.join(self.names)}"], where="task space")
         self.low = np.array([p.low for p in self.parameters])
@@ -207,21 +208,30 @@ class TaskSpace:
     def from_mapping(self, mapping: Mapping[str, Any]) -> Any:
         """Return the task that a mapping made by `to_mapping` (or written by hand) stands for.
 
+        A part of several components may also be given component by component, by their `names`.
+
         Raises:
-            ConfigError: Every missing, unknown or misshapen name at once.
+            ConfigError: Every missing, unknown, doubled or misshapen name at once.
         """
-        known = [leaf.name for leaf in self._leaves]
+        known = {*(leaf.name for leaf in self._leaves), *self.names}
         faults = [f"unknown parameter {name!r}.{did_you_mean(name, known)}" for name in mapping if name not in known]
-        faults += [f"missing parameter {name!r}" for name in known if name not in mapping]
-        vector = np.empty(self.dimension)
+        misshapen, vector = [], np.empty(self.dimension)
         for leaf in self._leaves:
-            value = mapping.get(leaf.name, np.zeros(leaf.size))
+            components = self.names[leaf.columns]
+            given = [name for name in components if name in mapping and name != leaf.name]
+            if leaf.name in mapping:
+                faults += [f"{name!r} is a part of {leaf.name!r}, which is given too" for name in given]
+                value = mapping[leaf.name]
+            else:
+                wanted = components if given or self._named else (leaf.name,)
+                faults += [f"missing parameter {name!r}" for name in wanted if name not in mapping]
+                value = [mapping.get(name, 0.0) for name in components]
             try:
                 vector[leaf.columns] = np.asarray(value, dtype=np.float64).reshape(leaf.size)
             except (TypeError, ValueError):
-                faults.append(f"{leaf.name} needs {_count(leaf)}, not {value!r}")
-        if faults:
-            raise ConfigError(faults, where="task")
+                misshapen.append(f"{leaf.name} needs {_count(leaf)}, not {value!r}")
+        if faults or misshapen:
+            raise ConfigError([*faults, *misshapen], where="task")
         return self.from_vector(vector)
 
     # -- the unit cube ---------------------------------------------------------------------------------------------

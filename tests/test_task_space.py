@@ -390,3 +390,20 @@ def test_every_point_of_a_grid_is_a_task(space, points):
 def test_a_grid_needs_a_positive_number_of_points_for_each_dimension(points):
     with pytest.raises(InvalidValue, match="2 positive numbers"):
         TaskSpace(Box(0.0, 1.0, (2,))).grid(points)
+
+
+def test_a_vector_with_names_is_told_by_them_or_as_a_whole() -> None:
+    space = TaskSpace(Box(np.zeros(2), np.array([1.0, 2.0]), dtype=np.float64), names=["width", "depth"])
+    whole, parts = ({"task": [0.5, 1.5]}, {"depth": 1.5, "width": 0.5})
+    np.testing.assert_array_equal(space.from_mapping(whole), space.from_mapping(parts))
+    for wrong, message in (
+        (
+            {"width": 0.5, "dept": 1.0},
+            r"unknown parameter 'dept'\. Did you mean 'depth'\?(.|\n)*missing parameter 'depth'",
+        ),
+        ({}, r"missing parameter 'width'(.|\n)*missing parameter 'depth'"),
+        ({**whole, "width": 0.1}, "'width' is a part of 'task', which is given too"),
+        ({**parts, "width": [1, 2]}, "task needs"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            space.from_mapping(wrong)
