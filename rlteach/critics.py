@@ -38,20 +38,20 @@ def critic_values(policy: Any, observations: Any) -> np.ndarray:
 
 
 def _has_plain_q(policy: Any) -> bool:
-    """Tell whether a policy in JAX has an actor and critics that know nothing of batches (CrossQ's do)."""
-    return all(hasattr(policy, name) for name in ("actor_state", "qf_state")) and not hasattr(
-        policy.qf_state, "batch_stats"
+    """Tell whether a policy in JAX has an actor, and critics that know nothing of batches (CrossQ) and drop nothing."""
+    return (
+        all(hasattr(policy, name) for name in ("actor_state", "qf_state"))
+        and not hasattr(policy.qf_state, "batch_stats")
+        and not getattr(policy, "dropout_rate", None)
     )
 
 
 def _values_in_jax(policy: Any, observations: Any) -> np.ndarray:
-    import jax
-
+    # `apply` of the networks is compiled; the `apply_fn` of their states was bound before it was
     seen, _ = policy.prepare_obs(observations)
     if hasattr(policy, "vf_state"):
-        return np.ravel(policy.vf_state.apply_fn(policy.vf_state.params, seen))
+        return np.ravel(policy.vf.apply(policy.vf_state.params, seen))
     actions = policy._predict(seen, deterministic=True)
-    state, unused = policy.qf_state, {"dropout": jax.random.PRNGKey(0)}
-    estimates = np.asarray(state.apply_fn(state.params, seen, actions, rngs=unused))  # (critics, n, 1)
+    estimates = np.asarray(policy.qf.apply(policy.qf_state.params, seen, actions))  # (critics, n, 1)
     smallest: np.ndarray = estimates[:, :, 0].min(axis=0)
     return smallest

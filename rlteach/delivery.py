@@ -21,7 +21,6 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import RecordEpisodeStatistics
 from stable_baselines3.common.callbacks import BaseCallback
@@ -31,7 +30,9 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrappe
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from rlteach import environments
+from rlteach.critics import critic_values
 from rlteach.errors import EnvironmentFault, InvalidValue, MissingCapability, UserError
+from rlteach.jax_states import in_jax
 from rlteach.lesson import Lesson, Outcome, Start
 from rlteach.protocols import State, Teacher
 from rlteach.snapshots.base import around_restoring, as_seen, layers_of, set_elapsed, step_counters, wrappers_of
@@ -853,9 +854,13 @@ class TeacherCallback(BaseCallback):
             return
         assert isinstance(self.model, OnPolicyAlgorithm)
         buffer = self.model.rollout_buffer
-        last_values = torch.as_tensor(self.locals["values"]).detach().cpu().numpy().reshape(1, -1)
+        policy = self.model.policy
+        if in_jax(policy):  # SBX does not tell callbacks what it valued last
+            last_values = critic_values(policy, self.model._last_obs)
+        else:
+            last_values = self.locals["values"].detach().cpu().numpy()
         episode_ends = np.concatenate([buffer.episode_starts[1:], self.locals["dones"][None]])
-        next_values = np.concatenate([buffer.values[1:], last_values])
+        next_values = np.concatenate([buffer.values[1:], last_values.reshape(1, -1)])
         td_errors = td_error(buffer.rewards, buffer.values, next_values, episode_ends, self.model.gamma)
         signals = {"values": buffer.values, "advantages": buffer.advantages, "td_errors": td_errors}
         for name in ("observations", "actions"):

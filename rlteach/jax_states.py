@@ -3,8 +3,8 @@
 Their networks and optimisers are no torch modules: for torch such a model has no parameters at all. Its state is what
 the model and its policy hold in attributes that are trees of JAX arrays: training states with optimisers, and keys.
 
-    arrays = jax_arrays(model.policy)          # {} for a policy in torch; nothing is imported for it
-    put_jax_arrays(fresh.policy, arrays)
+    if in_jax(model.policy):
+        put_jax_state(fresh, jax_state(model))
 """
 
 from __future__ import annotations
@@ -21,8 +21,27 @@ KEYS = ("key", "noise_key")
 
 
 def in_jax(policy: Any) -> bool:
-    """Tell whether a policy's networks are in JAX."""
-    return bool(_trees(policy))
+    """Tell whether a policy is one of SBX."""
+    sbx = sys.modules.get("sbx.common.policies")
+    return sbx is not None and isinstance(policy, sbx.BaseJaxPolicy)
+
+
+def jax_state(model: Any) -> dict[str, Any]:
+    """Return everything that a model in JAX has learned or goes on with, beside what all models of SB3 hold."""
+    adaptive = getattr(model, "adaptive_lr", None)  # of PPO with a target for the divergence of an update
+    return {
+        "model": jax_arrays(model),
+        "policy": jax_arrays(model.policy),
+        "adaptive_lr": None if adaptive is None else float(adaptive.current_adaptive_lr),
+    }
+
+
+def put_jax_state(model: Any, state: Mapping[str, Any]) -> None:
+    """Put back what `jax_state` returned, into a model that was built alike."""
+    put_jax_arrays(model, state["model"])
+    put_jax_arrays(model.policy, state["policy"])
+    if state["adaptive_lr"] is not None:
+        model.adaptive_lr.current_adaptive_lr = state["adaptive_lr"]
 
 
 def jax_arrays(owner: Any) -> dict[str, np.ndarray]:
@@ -46,12 +65,10 @@ def put_jax_arrays(owner: Any, arrays: Mapping[str, np.ndarray]) -> None:
     if found != expected:
         differing = sorted(name for name in found.keys() | expected if found.get(name) != expected.get(name))
         raise RuntimeError(f"other arrays than those of {type(owner).__name__}: {', '.join(differing[:5])}")
-    if not trees:
-        return
     import jax
 
     for name, (leaves, structure) in trees.items():
-        parts = [jax.numpy.asarray(arrays[f"{name}/{index}"]) for index in range(len(leaves))]
+        parts = [_as_kept(arrays[f"{name}/{index}"]) for index in range(len(leaves))]
         setattr(owner, name, jax.tree_util.tree_unflatten(structure, parts))
 
 
@@ -73,14 +90,19 @@ def own_keys(policy: Any, seed: int) -> Iterator[None]:
             setattr(policy, name, key)
 
 
+def _as_kept(array: np.ndarray) -> Any:
+    """Return an array of JAX, or the array itself where JAX has no such numbers: step sizes in double precision."""
+    import jax
+
+    return jax.numpy.asarray(array) if jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype else array
+
+
 def _trees(owner: Any) -> dict[str, tuple[list[Any], Any]]:
     """Return leaves and structure of every attribute that is a tree of JAX arrays."""
-    if "jax" not in sys.modules:
-        return {}
     import jax
 
     found = {}
-    for name, value in getattr(owner, "__dict__", {}).items():
+    for name, value in vars(owner).items():
         leaves, structure = jax.tree_util.tree_flatten(value)
         numbers = all(isinstance(leaf, jax.Array | np.generic | np.ndarray | int | float) for leaf in leaves)
         if numbers and any(isinstance(leaf, jax.Array) for leaf in leaves):

@@ -86,8 +86,8 @@ def load(kind: str, name: str) -> Any:
         try:
             return _import_target(target)
         except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: "." or ":" alone
-            if (missing := getattr(error, "name", None)) in EXTRAS:
-                raise MissingExtra(missing, EXTRAS[missing], purpose=f"the {kind} {name}") from error
+            if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+                raise MissingExtra(error.name, EXTRAS[error.name], purpose=f"the {kind} {name}") from error
             raise UserError(
                 f"cannot import {kind} {name!r}: {error}.{did_you_mean(name, known)} "
                 f"`rlteach list {kind}s` shows every registered one."

@@ -219,7 +219,7 @@ class TaskSpace:
         for leaf in self._leaves:
             components = self.names[leaf.columns]
             given = [name for name in components if name in mapping and name != leaf.name]
-            if leaf.name in mapping:
+            if leaf.name in mapping and not (given and leaf.name in components):
                 faults += [f"{name!r} is a part of {leaf.name!r}, which is given too" for name in given]
                 value = mapping[leaf.name]
             else:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from rlteach import registry
-from rlteach.errors import UnknownName, UserError
+from rlteach.errors import MissingExtra, UnknownName, UserError
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.uniform import Uniform
 
@@ -99,3 +99,21 @@ for kind in ("teacher", "start", "method"):
 assert process() == before
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_learner_of_an_extra_that_is_missing_names_the_command(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(registry.importlib, "import_module", missing)
+    with pytest.raises(MissingExtra, match=r"pip install 'rlteach\[sbx\]'"):
+        registry.load("learner", "sbx.SAC")
+
+
+def test_a_faulty_import_from_an_extra_that_is_there_is_told_as_it_is(monkeypatch):
+    def faulty(name):
+        raise ImportError("cannot import name 'NewAlgorithm' from 'sbx'", name="sbx")
+
+    monkeypatch.setattr(registry.importlib, "import_module", faulty)
+    with pytest.raises(UserError, match="NewAlgorithm"):
+        registry.load("learner", "mine.Learner")

@@ -396,6 +396,8 @@ def test_a_vector_with_names_is_told_by_them_or_as_a_whole() -> None:
     space = TaskSpace(Box(np.zeros(2), np.array([1.0, 2.0]), dtype=np.float64), names=["width", "depth"])
     whole, parts = ({"task": [0.5, 1.5]}, {"depth": 1.5, "width": 0.5})
     np.testing.assert_array_equal(space.from_mapping(whole), space.from_mapping(parts))
+    alike = TaskSpace(space.space, names=["task", "depth"])  # one of them is called as the whole is
+    np.testing.assert_array_equal(alike.from_mapping({"task": 0.5, "depth": 1.5}), space.from_mapping(parts))
     for wrong, message in (
         (
             {"width": 0.5, "dept": 1.0},

@@ -37,7 +37,7 @@ def of_policy(saved: SavedPolicy) -> Network:
     """
     policy: Any = saved.policy
     if in_jax(policy):
-        raise UserError("policies in JAX cannot be exported; distil it first: rlteach distill --expert RUN --method bc")
+        raise UserError("a policy in JAX cannot be exported; distil it first: rlteach distill --expert RUN --method bc")
     body, arrays, modules, squashed = _policy_parts(policy)
     layers = linear_layers(modules)
     if squashed:

@@ -25,12 +25,21 @@ from rlteach.delivery import BatchVecEnv, find_lesson_venv
 from rlteach.errors import RunDirectoryError
 from rlteach.experiment.evaluate import global_randomness, restore_global_randomness
 from rlteach.files import pack_state, read_json, unpack_state, write_atomically, write_json
-from rlteach.jax_states import jax_arrays, put_jax_arrays
+from rlteach.jax_states import in_jax, jax_state, put_jax_state
 from rlteach.learners.tensors import to_arrays, to_tensors
 from rlteach.protocols import State
 
 SCHEMA = 1
-COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_num_timesteps_at_start", "_current_progress_remaining")
+COUNTERS = (
+    "num_timesteps",
+    "_n_updates",
+    "_episode_num",
+    "_num_timesteps_at_start",
+    "_current_progress_remaining",
+    "_n_calls",  # of DQN, as is the next
+    "exploration_rate",
+    "reset_idx",  # of SBX
+)
 LAST_SEEN = ("_last_obs", "_last_episode_starts", "_last_original_obs")
 NORMALIZER_PARTS = ("mean", "var", "count")
 
@@ -167,7 +176,7 @@ def learner_state(model: Any) -> State:
     return {
         "parameters": to_arrays(model.get_parameters()),
         "variables": {name: to_arrays(getattr(model, name).detach()) for name in variables},
-        "jax": {part: jax_arrays(owner) for part, owner in (("model", model), ("policy", model.policy))},
+        "jax": jax_state(model) if in_jax(model.policy) else None,
         "counters": {name: getattr(model, name) for name in COUNTERS if hasattr(model, name)},
         "last_seen": {name: to_arrays(getattr(model, name)) for name in LAST_SEEN if hasattr(model, name)},
         "episodes": [dict(info) for info in model.ep_info_buffer or []],
@@ -186,8 +195,13 @@ def restore_learner(model: Any, state: State) -> None:
     model.set_parameters(to_tensors(state["parameters"]), exact_match=True, device=model.device)
     for name, value in state["variables"].items():
         getattr(model, name).data.copy_(torch.from_numpy(value))
-    for part, owner in (("model", model), ("policy", model.policy)):
-        put_jax_arrays(owner, state.get("jax", {}).get(part, {}))
+    if in_jax(model.policy):
+        if state.get("jax") is None:
+            raise RunDirectoryError(
+                "this checkpoint holds nothing of what its learner in JAX had learned, as all of earlier versions of "
+                "rlteach; run it anew"
+            )
+        put_jax_state(model, state["jax"])
     for name, value in {**state["counters"], **state["last_seen"]}.items():
         setattr(model, name, value)
     model.ep_info_buffer = deque(state["episodes"], maxlen=model._stats_window_size)

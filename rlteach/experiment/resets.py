@@ -15,7 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rlteach import registry
 from rlteach.experiment.evaluate import own_randomness
-from rlteach.jax_states import jax_arrays, put_jax_arrays
+from rlteach.jax_states import in_jax, jax_state, put_jax_state
 
 
 class Resets:
@@ -66,8 +66,8 @@ def forget(model: Any, seed: int) -> None:
     model.set_parameters(fresh.get_parameters(), exact_match=True, device=model.device)
     for name in model._get_torch_save_params()[1]:
         getattr(model, name).data.copy_(getattr(fresh, name).data)
-    for old, new in ((model, fresh), (model.policy, fresh.policy)):
-        put_jax_arrays(old, jax_arrays(new))
+    if in_jax(model.policy):
+        put_jax_state(model, jax_state(fresh))
     if hasattr(model, "replay_buffer"):
         vars(model.replay_buffer).update(vars(fresh.replay_buffer))
 

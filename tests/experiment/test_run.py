@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import yaml
 
+from rlteach.delivery import make_vec_env
 from rlteach.errors import ConfigError, EnvironmentFault, RunDirectoryError, UserError
 from rlteach.experiment import checkpoint, config
+from rlteach.experiment import run as run_module
 from rlteach.experiment.config import RunConfig
 from rlteach.experiment.run import Interrupted, resume, run
+from rlteach.learners import make_learner
 
 TINY_PPO = {"n_steps": 32, "batch_size": 32, "n_epochs": 2, "policy_kwargs": {"net_arch": [8]}}
 TINY_SAC = {"learning_starts": 30, "batch_size": 16, "buffer_size": 1000, "policy_kwargs": {"net_arch": [8]}}
@@ -87,6 +90,13 @@ CASES = {
     "ppo, normalised": {"normalize": {"observations": True, "rewards": True}},
     "fast_ppo, batch": {"learner": {"name": "fast_ppo", "kwargs": TINY_PPO}},
     "sac, batch": {"learner": {"name": "sac", "kwargs": TINY_SAC}, "steps": 600, "env.n_envs": 2},
+    "dqn, batch": {
+        "env": {"id": "rlteach/GridMaze-v0", "n_envs": 2},
+        "observations": "student",
+        "learner": {"name": "dqn", "kwargs": {**TINY_SAC, "target_update_interval": 50, "exploration_fraction": 0.5}},
+        "evaluation": {"test_sets": ["mazes"]},
+        "steps": 600,
+    },
     "synthetic": {
         "env": {"id": "rlteach/ToyCubes-v0", "kwargs": {"cubes": 3}, "n_envs": 4},
         "learner": {"name": "synthetic", "kwargs": {}},
@@ -122,7 +132,7 @@ def test_an_interrupted_run_that_is_resumed_equals_an_uninterrupted_one(
     chosen = run_config(**CASES[case], **{"teacher.name": teacher})
     run(chosen, tmp_path / "whole", quiet=True)
     calls = iter(range(10_000))
-    stop_after = 60 if "sac" in case or case == "synthetic" else 5
+    stop_after = 5 if "ppo" in case else 60
     with pytest.raises(Interrupted, match="rlteach resume"):
         run(chosen, tmp_path / "parts", quiet=True, stop=lambda: next(calls) >= stop_after)
     assert not (tmp_path / "parts" / "DONE").exists()
@@ -259,13 +269,32 @@ def test_other_learners_run_by_import_path(tmp_path: Path, learner: str) -> None
     assert "success/feasible/det" in run(chosen, tmp_path / "run", quiet=True).metrics
 
 
-def test_evaluation_may_play_more_episodes_side_by_side_than_training(tmp_path: Path) -> None:
-    alone = {"env.n_envs": 1, "env.vec": "dummy", "steps": 256}
-    for name, n_envs in (("one", None), ("six", 6)):
-        run(run_config(**alone, **{"evaluation.n_envs": n_envs}), tmp_path / name, quiet=True)
-    one, six = (
-        [(row["step"], row["set"], row["index"]) for row in rows(tmp_path / name / "evals.csv")]
-        for name in ("one", "six")
-    )
-    assert one == six and len(one) > 100
-    assert (tmp_path / "one" / "lessons.csv").read_text() == (tmp_path / "six" / "lessons.csv").read_text()
+@pytest.mark.parametrize(("n_envs", "expected"), [(None, 2), (4, 4), (50, 6)])
+def test_evaluation_plays_as_many_episodes_side_by_side_as_it_is_told(
+    tmp_path: Path, echo: str, monkeypatch: pytest.MonkeyPatch, n_envs: int | None, expected: int
+) -> None:
+    """There are six tasks, and two environments to train in."""
+    sizes, evaluated = [], run_module.evaluate
+
+    def listening(model: Any, venv: Any, *args: Any, **kwargs: Any) -> Any:
+        sizes.append(venv.num_envs)
+        return evaluated(model, venv, *args, **kwargs)
+
+    monkeypatch.setattr(run_module, "evaluate", listening)
+    chosen = run_config(echo, **{"env.n_envs": 2, "evaluation.n_envs": n_envs, "steps": 128})
+    run(chosen, tmp_path / "run", quiet=True)
+    assert set(sizes) == {expected}
+
+
+def test_a_restored_dqn_explores_and_copies_its_target_as_it_would_have() -> None:
+    """Its rate of exploration and the steps since its target was copied are counters of its own."""
+    kwargs = {**TINY_SAC, "target_update_interval": 50, "exploration_fraction": 0.5}
+
+    def built() -> Any:
+        return make_learner("dqn", make_vec_env("CartPole-v1", 1, seed=0), policy="MlpPolicy", kwargs=kwargs, seed=0)
+
+    trained = built().learn(70)
+    fresh = built()
+    checkpoint.restore_learner(fresh, checkpoint.learner_state(trained))
+    assert (fresh._n_calls, fresh.exploration_rate) == (trained._n_calls, trained.exploration_rate)
+    assert fresh._n_calls >= 70 and 0 < fresh.exploration_rate < 1

@@ -1,17 +1,18 @@
 """Learners in JAX: what they hold is kept, restored, forgotten and evaluated as that of learners in torch."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from stable_baselines3.common.callbacks import BaseCallback
 
 import rlteach
 from rlteach.critics import critic_values, has_critic
+from rlteach.delivery import TeacherCallback
 from rlteach.distillation.experts import load_expert
 from rlteach.distillation.export import export_run
-from rlteach.errors import MissingExtra, RunDirectoryError, UserError
+from rlteach.errors import RunDirectoryError, UserError
 from rlteach.experiment import checkpoint, config
 from rlteach.experiment.evaluate import evaluate
 from rlteach.experiment.resets import forget
@@ -20,13 +21,14 @@ from rlteach.jax_states import jax_arrays, put_jax_arrays
 from rlteach.learners import make_learner
 from rlteach.learners.policy_files import WEIGHTS, load_policy
 from rlteach.snapshots.collect import critic_of
+from rlteach.teachers.uniform import Uniform
 
 pytest.importorskip("sbx", reason="learners in JAX need SBX: pip install 'rlteach[sbx]'")
 
 TINY = {"policy_kwargs": {"net_arch": [8]}}
 LEARNERS: dict[str, dict[str, Any]] = {
-    "sbx.PPO": {"n_steps": 32, "batch_size": 32, "n_epochs": 1, **TINY},
-    "sbx.SAC": {"learning_starts": 20, "batch_size": 16, "buffer_size": 500, **TINY},
+    "sbx.PPO": {"n_steps": 32, "batch_size": 32, "n_epochs": 1, "target_kl": 1e-4, **TINY},  # its step size adapts
+    "sbx.SAC": {"learning_starts": 20, "batch_size": 16, "buffer_size": 500, "param_resets": [40], **TINY},
 }
 MAZE = {"horizon": 30, "layout": "serpentine", "box_scale": 1}
 OBSERVATIONS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
@@ -81,6 +83,7 @@ def test_an_interrupted_run_that_is_resumed_equals_an_uninterrupted_one(
     learned = [step_and_state[1]["training"]["learner"]["jax"] for step_and_state in found if step_and_state]
     assert all(equal(learned[0][part], learned[1][part]) for part in ("model", "policy"))
     assert len(learned[0]["policy"]) > 10
+    assert learned[0]["adaptive_lr"] == learned[1]["adaptive_lr"]
 
 
 def test_a_finished_run_is_an_expert_that_acts_as_the_learner_did(finished: tuple[str, Path]) -> None:
@@ -93,9 +96,47 @@ def test_a_finished_run_is_an_expert_that_acts_as_the_learner_did(finished: tupl
     assert expert.distribution(seen) is None
     zipped = load_expert(path / "learner.zip", venv, trust=True)
     np.testing.assert_array_equal(zipped.label(seen)[0], expert.label(seen)[0])
+    assert critic_of(zipped)(seen[0]) == pytest.approx(critic_of(expert)(seen[0]), rel=1e-5)
     assert np.isfinite(critic_of(expert)(seen[0]))
     with pytest.raises(UserError, match="JAX cannot be exported"):
         export_run(path, path.parent / "exported")
+
+
+def test_a_checkpoint_without_what_was_learned_is_refused(model: Any) -> None:
+    state = checkpoint.learner_state(model)
+    del state["jax"]
+    with pytest.raises(RunDirectoryError, match="run it anew"):
+        checkpoint.restore_learner(model, state)
+
+
+class Needy(Uniform):
+    """Asks for what the critic got wrong."""
+
+    needs = frozenset({"td_errors"})
+
+
+class AtRolloutEnd(BaseCallback):
+    """Works out the last errors of a rollout from what the next one begins with, before the update changes values."""
+
+    def _on_rollout_end(self) -> None:
+        model: Any = self.model
+        self.after, self.before = critic_values(model.policy, model._last_obs), model.rollout_buffer.values[-1].copy()
+        goes_on = 1.0 - model._last_episode_starts
+        self.errors = model.rollout_buffer.rewards[-1] + model.gamma * self.after * goes_on - self.before
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def test_the_last_error_of_a_rollout_goes_by_what_comes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = rlteach.make_vec_env("rlteach/GoalMaze-v0", 2, seed=0, env_kwargs=MAZE)
+    teacher, heard, expected = Needy(base.get_attr("task_space")[0], seed=0), [], AtRolloutEnd()
+    taught = rlteach.attach(base, teacher)
+    monkeypatch.setattr(taught, "deliver_signals", heard.append)
+    model = make_learner("sbx.PPO", taught, policy="MlpPolicy", kwargs={**LEARNERS["sbx.PPO"], "n_steps": 16}, seed=0)
+    model.learn(32, callback=[TeacherCallback(teacher), expected])
+    np.testing.assert_allclose(heard[0]["td_errors"][-1], expected.errors, rtol=1e-5)
+    assert not np.allclose(expected.after, expected.before, rtol=1e-3)
 
 
 def test_damaged_weights_are_refused(finished: tuple[str, Path], tmp_path: Path) -> None:
@@ -158,15 +199,6 @@ def test_what_the_critic_expects_is_its_network_worked_out_by_hand(model: Any) -
         rows = np.concatenate([OBSERVATIONS, actions], axis=1)
         expected = np.minimum(*(dense(rows, layers, lambda x: np.maximum(x, 0))[:, 0] for layers in each))
     np.testing.assert_allclose(critic_values(policy, OBSERVATIONS), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_missing_extra_names_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(MissingExtra, match=r"pip install 'rlteach\[sbx\]'"):
-        rlteach.registry.load("learner", "sbx.SAC")
 
 
 def _class(name: str) -> Any:
