@@ -89,7 +89,7 @@ def test_an_interrupted_run_that_is_resumed_equals_an_uninterrupted_one(
 def test_a_finished_run_is_an_expert_that_acts_as_the_learner_did(finished: tuple[str, Path]) -> None:
     name, path = finished
     venv = rlteach.make_vec_env("rlteach/GoalMaze-v0", 4, seed=0, env_kwargs=MAZE)
-    learned: Any = _class(name).load(path / "learner.zip")
+    learned: Any = rlteach.registry.load("learner", name).load(path / "learner.zip")
     expert = load_expert(path, venv)
     seen = venv.reset()
     np.testing.assert_array_equal(expert.label(seen)[0], learned.predict(seen, deterministic=True)[0])
@@ -199,7 +199,3 @@ def test_what_the_critic_expects_is_its_network_worked_out_by_hand(model: Any) -
         rows = np.concatenate([OBSERVATIONS, actions], axis=1)
         expected = np.minimum(*(dense(rows, layers, lambda x: np.maximum(x, 0))[:, 0] for layers in each))
     np.testing.assert_allclose(critic_values(policy, OBSERVATIONS), expected, rtol=1e-4, atol=1e-5)
-
-
-def _class(name: str) -> Any:
-    return rlteach.registry.load("learner", name)
