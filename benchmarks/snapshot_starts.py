@@ -127,8 +127,20 @@ def sparse_arms(goal: Sequence[float], steps: int) -> Sequence[Arm]:
     )
 
 
+EXPLORING = {"ent_coef": 0.01}
+"""What tuning PPO on GoalMaze chose. Without it policies are certain before a turn of the corridor and never take it:
+success-guided starts then fail on 36 cells. The shortest corridor is solved without, as it was measured elsewhere."""
+
+
 def sparse(
-    name: str, cells: int, goal: Sequence[float], *, steps: int, horizon: int, learner: str = "fast_ppo"
+    name: str,
+    cells: int,
+    goal: Sequence[float],
+    *,
+    steps: int,
+    horizon: int,
+    learner: str = "fast_ppo",
+    settings: Mapping[str, float] = EXPLORING,
 ) -> Benchmark:
     return Benchmark(
         name=f"snapshot_starts_{name}",
@@ -141,7 +153,7 @@ def sparse(
             },
             "learner": {
                 "name": learner,
-                "kwargs": {"n_steps": 128, "batch_size": 1024, "n_epochs": 6, "learning_rate": 1e-3},
+                "kwargs": {"n_steps": 128, "batch_size": 1024, "n_epochs": 6, "learning_rate": 1e-3, **settings},
             },
             "evaluation": {"every": steps // 5, "test_sets": ["far"]},
         },
@@ -173,7 +185,7 @@ BENCHMARKS = [
         learner={"name": "ppo", "kwargs": PPO},
         arms=(),
     ),
-    sparse("maze", 18, (2.5, 5.5), steps=500_000, horizon=200, learner="ppo"),
+    sparse("maze", 18, (2.5, 5.5), steps=500_000, horizon=200, learner="ppo", settings={}),
     sparse("maze_24", 24, (7.5, 6.5), steps=500_000, horizon=300),
     sparse("maze_36", 36, (4.5, 9.5), steps=1_000_000, horizon=400),
     sparse("maze_48", 48, (1.5, 12.5), steps=1_000_000, horizon=500),

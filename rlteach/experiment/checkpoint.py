@@ -41,6 +41,8 @@ COUNTERS = (
     "reset_idx",  # of SBX
 )
 LAST_SEEN = ("_last_obs", "_last_episode_starts", "_last_original_obs")
+MEMORY = "_last_lstm_states"
+"""Where RecurrentPPO keeps the hidden and cell states of its actor and its critic."""
 NORMALIZER_PARTS = ("mean", "var", "count")
 
 
@@ -179,6 +181,7 @@ def learner_state(model: Any) -> State:
         "jax": jax_state(model) if in_jax(model.policy) else None,
         "counters": {name: getattr(model, name) for name in COUNTERS if hasattr(model, name)},
         "last_seen": {name: to_arrays(getattr(model, name)) for name in LAST_SEEN if hasattr(model, name)},
+        "memory": [to_arrays(list(states)) for states in getattr(model, MEMORY, [])],
         "episodes": [dict(info) for info in model.ep_info_buffer or []],
         "successes": [float(success) for success in model.ep_success_buffer or []],
         "action_space": model.action_space.np_random.bit_generator.state,
@@ -204,6 +207,9 @@ def restore_learner(model: Any, state: State) -> None:
         put_jax_state(model, state["jax"])
     for name, value in {**state["counters"], **state["last_seen"]}.items():
         setattr(model, name, value)
+    if state.get("memory"):
+        kind = type(getattr(model, MEMORY))
+        setattr(model, MEMORY, kind(*(tuple(to_tensors(states)) for states in state["memory"])))
     model.ep_info_buffer = deque(state["episodes"], maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(state["successes"], maxlen=model._stats_window_size)
     model.action_space.np_random.bit_generator.state = state["action_space"]

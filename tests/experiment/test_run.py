@@ -97,6 +97,13 @@ CASES = {
         "evaluation": {"test_sets": ["mazes"]},
         "steps": 600,
     },
+    "recurrent ppo": {
+        "learner": {
+            "name": "sb3_contrib.RecurrentPPO",
+            "policy": "MlpLstmPolicy",
+            "kwargs": {**TINY_PPO, "policy_kwargs": {"net_arch": [8], "lstm_hidden_size": 8}},
+        },
+    },
     "synthetic": {
         "env": {"id": "rlteach/ToyCubes-v0", "kwargs": {"cubes": 3}, "n_envs": 4},
         "learner": {"name": "synthetic", "kwargs": {}},
