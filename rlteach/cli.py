@@ -6,6 +6,7 @@ Heavy modules are imported by the command that needs them, so that `--help` and 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import warnings
@@ -295,7 +296,6 @@ class Doctor:
 
     def __call__(self) -> int:
         """Do it; return the exit code."""
-        import importlib.util
         import platform
         import shutil
         from importlib import metadata
@@ -305,22 +305,35 @@ class Doctor:
         print(f"rlteach {rlteach.__version__}, Python {platform.python_version()}, {platform.platform()}")
         for name in ("torch", "stable-baselines3", "gymnasium", "numpy", "scipy", "scikit-learn", "pydantic"):
             print(f"  {name} {metadata.version(name)}")
-        extras = {
-            "box2d": "Box2D",
-            "mujoco": "mujoco",
-            "numba": "numba",
-            "report": "matplotlib",
-            "tensorboard": "tensorboard",
-            "contrib": "sb3_contrib",
-            "sbx": "sbx",
-            "export": "onnxruntime",
-        }
-        for extra, module in extras.items():
-            there = importlib.util.find_spec(module) is not None
-            print(f"  extra {extra}: {'installed' if there else f'missing, pip install rlteach[{extra}]'}")
+        for extra, packages in _extras().items():
+            missing = [package for package in packages if not _is_installed(package)]
+            there = f"missing {', '.join(missing)}: pip install 'rlteach[{extra}]'" if missing else "installed"
+            print(f"  extra {extra}: {there}")
         print(f"  {os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}")
         print(f"  {shutil.disk_usage('.').free / 1e9:.0f} GB free here")
         return 0
+
+
+def _extras() -> dict[str, list[str]]:
+    """Return the optional extras of rlteach with the packages that each brings, those of its own tests left out."""
+    from importlib import metadata
+
+    extras: dict[str, list[str]] = {}
+    for requirement in metadata.requires("rlteach") or []:
+        found = re.fullmatch(r"""([\w.-]+).*extra == ["']([\w-]+)["'].*""", requirement)
+        if found and found[2] not in ("test", "dev"):
+            extras.setdefault(found[2], []).append(found[1])
+    return extras
+
+
+def _is_installed(package: str) -> bool:
+    from importlib import metadata
+
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

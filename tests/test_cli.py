@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,18 @@ def test_list_names_what_is_registered_with_a_line_each(rlteach: Any) -> None:
     assert hopper.endswith("needs rlteach[mujoco]")
     only = rlteach("list", "teachers").out
     assert only.startswith("teachers\n") and "alp_gmm" in only and "GoalMaze" not in only and "ppo" not in only
+
+
+def test_doctor_names_every_extra_and_what_is_missing_of_it(rlteach: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = ["torch>=2.4", "here>=1 ; extra == 'whole'", "absent-thing>=2; extra == 'half'", 'here; extra == "half"']
+    monkeypatch.setattr(metadata, "requires", lambda name: [*wanted, "here; extra == 'dev'"])
+    installed = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "1" if name == "here" else installed(name))
+    said = rlteach("doctor")
+    assert said.code == 0
+    assert "extra whole: installed" in said.out
+    assert "extra half: missing absent-thing: pip install 'rlteach[half]'" in said.out
+    assert "extra dev" not in said.out
 
 
 def test_check_tells_of_snapshots_what_list_tells(rlteach: Any) -> None:
