@@ -12,10 +12,11 @@ from gymnasium import spaces
 
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.annealing import blended, unit_range
-from rlteach.teachers.base import Array, TaskTeacher, require
+from rlteach.teachers.base import Array
+from rlteach.teachers.gated import GatedTeacher
 
 
-class ExpandingBox(TaskTeacher):
+class ExpandingBox(GatedTeacher):
     """Expanding box: uniform in a range that grows on all sides at once when most of its episodes succeed.
 
     The curriculum on a range of Syllabus (2024), gated by success: after `over` episodes with a mean success above
@@ -33,7 +34,7 @@ class ExpandingBox(TaskTeacher):
         start_high: Task at its upper end.
         threshold: Mean success above which the box grows.
         step: Share of the way from the first range to the whole space by which it grows.
-        over: Episodes over which success is averaged.
+        over: Episodes of the present range over which success is averaged.
         seed: Seed of the draws.
         return_range: Accepted for all teachers; nothing is scaled.
 
@@ -42,8 +43,6 @@ class ExpandingBox(TaskTeacher):
     """
 
     tied_to_space = True
-    learns_in_order = True
-    state_names = ("progress", "_episodes", "_successes")
 
     def __init__(
         self,
@@ -57,14 +56,9 @@ class ExpandingBox(TaskTeacher):
         seed: int = 0,
         return_range: tuple[float, float] | None = None,
     ) -> None:
-        super().__init__(task_space, seed=seed, return_range=return_range)
-        require(self, threshold=(threshold, 0, 1), step=(step, 0, 1), over=(over, 1, None))
-        self.threshold, self.step, self.over = threshold, step, over
+        super().__init__(task_space, threshold=threshold, step=step, over=over, seed=seed, return_range=return_range)
         self._start = unit_range(self.task_space, start_low, start_high)
         self._whole = unit_range(self.task_space, None, None)
-        self.progress = 0.0
-        self._episodes = 0
-        self._successes = 0.0
 
     @property
     def box(self) -> tuple[Array, Array]:
@@ -80,12 +74,3 @@ class ExpandingBox(TaskTeacher):
         """Return the box."""
         low, high = self.box
         return {"boxes/low": low[None], "boxes/high": high[None]}
-
-    def _learn(self, tasks: Array, returns: Array, successes: Array) -> None:
-        for success in successes.tolist():
-            self._episodes += 1
-            self._successes += success
-            if self._episodes == self.over:
-                if self._successes / self.over > self.threshold:
-                    self.progress = min(1.0, self.progress + self.step)
-                self._episodes, self._successes = 0, 0.0

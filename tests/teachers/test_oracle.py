@@ -66,13 +66,37 @@ def test_returns_do_not_move_the_window():
     assert teacher.progress == 0.0
 
 
+def test_episodes_begun_in_the_window_before_do_not_count_for_the_next():
+    teacher = oracle()
+    early = teacher.propose(25)
+    teacher.observe([outcome(lesson) for lesson in early])  # ten move the window; the others were easier tasks
+    assert teacher.progress == 0.25
+    late = teacher.propose(10)
+    teacher.observe([outcome(lesson) for lesson in late[:9]])
+    assert teacher.progress == 0.25
+    teacher.observe([outcome(late[9])])
+    assert teacher.progress == 0.5
+
+
+def test_a_window_that_has_not_moved_counts_all_that_were_begun_in_it():
+    teacher = oracle()
+    lessons = teacher.propose(20)
+    teacher.observe([outcome(lesson, success=float(place >= 10)) for place, lesson in enumerate(lessons)])
+    assert teacher.progress == 0.25
+
+
 def test_it_does_not_matter_how_outcomes_are_batched():
     progress = []
-    for batch in (1, 7, 40):
+    for batch in (1, 7, 60):
         teacher = oracle(step=0.1)
-        play(teacher, lambda point, episode: (0.0, float(episode % 13 != 0)), 60, batch=batch)
+        for _ in range(3):
+            finished = [
+                outcome(lesson, 0.0, float(place % 13 != 0)) for place, lesson in enumerate(teacher.propose(60))
+            ]
+            for at in range(0, 60, batch):
+                teacher.observe(finished[at : at + batch])
         progress.append(teacher.progress)
-    assert progress[0] == progress[1] == progress[2] > 0.0
+    assert progress[0] == progress[1] == progress[2] == pytest.approx(0.3)
 
 
 def test_progress_and_the_batch_under_way_are_saved():
