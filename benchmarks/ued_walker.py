@@ -1,12 +1,12 @@
 """Walkers on tracks with several kinds of obstacles: who still falls on the worst of them?
 
 `rlteach/UEDWalker-v0` with its eight parameters, in the lower fifth or so of their usual ranges: few million steps do
-not teach anybody to walk over the rest, and after half a million nobody reaches the end of a track. Primary metric, fixed before any seed was run: the success (the end of
-the track is reached) in the worst 20 % of 100 seeded tasks, ranked by two plays each, judged by two others; beside it
-the worst 5 %, the mean over all, and the mean return. Rutherford et al. (2024) find, in other environments, that
-sampling by learnability (SFL) is the best in the worst 5 % and regret (PLR, robust PLR) worse than uniform sampling:
-this asks whether it holds here. A teacher's own roll-outs come on top of the learner's steps and stand in the steps
-column.
+not teach anybody to walk over the rest, and after half a million nobody reaches the end of a track. Primary metric,
+fixed before any seed was run: the success (the end of the track is reached) in the worst 20 % of 100 seeded tasks,
+ranked by two plays each, judged by two others; beside it the worst 5 %, the mean over all, and the mean return.
+Rutherford et al. (2024) find, in other environments, that sampling by learnability (SFL) is the best in the worst 5 %
+and regret (PLR, robust PLR) worse than uniform sampling: this asks whether it holds here. A teacher's own roll-outs
+come on top of the learner's steps and stand in the steps column.
 
     python benchmarks/ued_walker.py --profile long -j 2
 """

@@ -113,7 +113,8 @@ class EvaluationConfig(_Strict):
         policies: `det`erministic and `sto`chastic actions.
         test_sets: Names of test sets; the environment's own list when empty.
         repeats: Episodes per test task; with two or more the worst-case metrics are reported.
-        tasks: Number of uniform test tasks for an environment that has no test set of its own.
+        tasks: Number of uniform test tasks for an environment that has no test set of its own; of episodes, 20 at most,
+            for one without tasks.
         n_envs: Environments that episodes are played in side by side, at most; by default as many as the learner has,
             and of a native batch as many as there are tasks.
     """

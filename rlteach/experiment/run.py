@@ -56,6 +56,8 @@ from rlteach.teachers.compose import Compose
 
 SCHEMA = 1
 EVAL_COLUMNS = ("step", "set", "policy", "index", "ret", "success", "length")
+MOST_ALIKE = 20
+"""Episodes of an evaluation, at most, where no task tells one from another."""
 BATCH_EVALUATION_ENVS = 512
 
 OFFERED = ("return_range", "oracle_window", "edit_task")
@@ -511,7 +513,11 @@ class _Judge:
         space = self.training.task_space
         offered: dict[str, Sequence[Any]] = venv.get_attr("test_sets", [0])[0] if venv.has_attr("test_sets") else {}
         if not offered:
-            offered = {"test": [None] * 20 if space is None else space.test_set(self.config.tasks, seed=0)}
+            offered = {
+                "test": [None] * min(self.config.tasks, MOST_ALIKE)
+                if space is None
+                else space.test_set(self.config.tasks, seed=0)
+            }
         unknown = [name for name in self.config.test_sets if name not in offered]
         if unknown:
             raise ConfigError(

@@ -202,6 +202,8 @@ def test_an_environment_without_tasks_runs_under_uniform_and_refuses_other_teach
     tmp_path: Path, no_tasks: str
 ) -> None:
     assert run(run_config(no_tasks), tmp_path / "run", quiet=True).metrics["length/test/det"] == 5
+    judged = [row["index"] for row in rows(tmp_path / "run" / "evals.csv") if int(row["step"]) >= 1024]
+    assert judged == [str(i) for i in range(6)]  # as `evaluation.tasks` says
     with pytest.raises(UserError, match="task_space"):
         run(run_config(no_tasks, **{"teacher.name": "success_guided"}), tmp_path / "other", quiet=True)
 
