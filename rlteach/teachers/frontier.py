@@ -24,6 +24,12 @@ JITTER = 0.05
 MOST_TREES = 4
 """Trees grown in one call: each takes one to three milliseconds, in which the learner waits."""
 
+NOTHING = 0.005
+"""Level above which a task returned something."""
+
+TRIES = 3
+"""Number of tasks that returned nothing, nearer than any that did, after which a place is held to be hopeless."""
+
 
 def frontier_weight(level: Array, target: float, sharpness: float) -> Array:
     """Return (p + .01)^(s t) (1 - p + .01)^(s (1 - t)): highest at level p = target t, for levels in [0, 1].
@@ -44,6 +50,22 @@ def oblique_directions(dimension: int, rng: np.random.Generator) -> Array:
     return np.asarray(directions / np.linalg.norm(directions, axis=1, keepdims=True))
 
 
+def hopeful(places: Array, tasks: Array, levels: Array) -> Array:
+    """Tell of places (m, d) whether one of the three nearest of the tasks (n, d) returned something (m,), as booleans.
+
+    All are hopeful while none of the tasks did, since nothing can be told apart then. What is at the same distance as
+    the third one counts, too, so that tasks that are alike may return something in turn.
+    """
+    from scipy.spatial import KDTree
+
+    returned = levels > NOTHING
+    if not returned.any() or (~returned).sum() < TRIES:
+        return np.ones(len(places), dtype=bool)
+    to_return = np.asarray(KDTree(tasks[returned]).query(places)[0])
+    to_nothing = np.asarray(KDTree(tasks[~returned]).query(places, k=TRIES)[0])[:, -1]
+    return np.asarray(to_return <= to_nothing)
+
+
 class Frontier(TaskTeacher):
     """Forest frontier: a regression forest of return on task, sampled where the return is between low and high.
 
@@ -51,7 +73,9 @@ class Frontier(TaskTeacher):
     four trees a call, fitted to the (task, return) pairs that are recent then; candidates are uniform points and
     jittered recent tasks; they are drawn in proportion to `frontier_weight` of the forest's prediction from its last
     tree until that of the next. The trees see the task and, drawn anew for each forest, random directions of it, so
-    that frontiers need not follow the axes. It needs the return of every episode and pays no roll-outs of its own.
+    that frontiers need not follow the axes. Between tasks that are mastered and tasks that cannot be, a forest predicts
+    a middling return, too: candidates that are not `hopeful` by a longer memory weigh less. It needs the return of
+    every episode and pays no roll-outs of its own.
 
     Args:
         task_space: Any Gymnasium space, or a `TaskSpace`.
@@ -59,6 +83,8 @@ class Frontier(TaskTeacher):
             are noisy, a level as low as the noise of hopeless tasks holds it there.
         sharpness: Exponent of the weight; higher is faster under noise, and leaves more behind the frontier alone.
         window: Number of recent episodes that the forest sees.
+        memory: Number of recent episodes by which tasks are held to be hopeless.
+        doubt: What the weight of hopeless tasks is multiplied by; 1 leaves all as they are.
         refit_every: Episodes between the beginnings of two forests.
         warm_up: Episodes before the first forest is begun, drawn uniformly.
         uniform_share: Share of tasks drawn uniformly afterwards.
@@ -78,6 +104,7 @@ class Frontier(TaskTeacher):
         "_trees_left",
         "_next_candidates",
         "_directions",
+        "_hopeful",
         "_predicted",
     )
 
@@ -88,6 +115,8 @@ class Frontier(TaskTeacher):
         target: float = 0.3,
         sharpness: float = 10.0,
         window: int = 500,
+        memory: int = 3000,
+        doubt: float = 0.02,
         refit_every: int = 100,
         warm_up: int = 200,
         uniform_share: float = 0.05,
@@ -98,6 +127,7 @@ class Frontier(TaskTeacher):
         seed: int = 0,
         return_range: tuple[float, float] | None = None,
     ) -> None:
+        import scipy.spatial  # noqa: F401
         import sklearn.tree  # noqa: F401 - takes half a second, in which the first fit would keep a learner waiting
 
         super().__init__(task_space, seed=seed, return_range=return_range)
@@ -106,6 +136,8 @@ class Frontier(TaskTeacher):
             target=(target, 0, 1),
             sharpness=(sharpness, 0, None),
             window=(window, 10, None),
+            memory=(memory, 10, None),
+            doubt=(doubt, 0, 1),
             refit_every=(refit_every, 1, None),
             warm_up=(warm_up, 10, None),
             uniform_share=(uniform_share, 0, 1),
@@ -116,12 +148,14 @@ class Frontier(TaskTeacher):
         self.target, self.sharpness, self.uniform_share = target, sharpness, uniform_share
         self.refit_every, self.warm_up, self.candidates = refit_every, warm_up, candidates
         self.trees, self.min_leaf, self.oblique = trees, min_leaf, oblique
-        self._history = History(window, self.dimension + 1)
+        self.window, self.doubt = window, doubt
+        self._history = History(max(window, memory), self.dimension + 1)
         self._since_fit = refit_every - warm_up
         self._candidates: Array = np.zeros((0, self.dimension))
         self._cumulative: Array = np.zeros(0)
         self._trees_left = 0  # of the forest that is growing: its candidates, directions, and the sum of its trees
         self._next_candidates, self._directions, self._predicted = self._candidates, self._candidates, self._cumulative
+        self._hopeful: Array = np.zeros(0, dtype=bool)
         self._tree_rng = np.random.RandomState(0)  # seeded anew for every tree; scikit-learn takes no other kind
 
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
@@ -155,16 +189,19 @@ class Frontier(TaskTeacher):
             self._since_fit = 0
             self._grow(self._trees_left)  # as a rule nothing is left of the last forest
             self._begin_forest()
-        self._grow(min(MOST_TREES, self._trees_left))
+        else:
+            self._grow(min(MOST_TREES, self._trees_left))
 
     def _begin_forest(self) -> None:
-        tasks = self._history.rows()[:, :-1]
+        remembered = self._history.rows()
+        tasks = remembered[-self.window :, :-1]
         half = self.candidates // 2
         near = tasks[self.rng.integers(len(tasks), size=half)] + self.rng.normal(0.0, JITTER, (half, self.dimension))
         fresh = self.rng.random((self.candidates - half, self.dimension))
         self._next_candidates = np.clip(np.concatenate([fresh, near]), 0.0, 1.0)
         no_directions: Array = np.zeros((0, self.dimension))
         self._directions = oblique_directions(self.dimension, self.rng) if self.oblique else no_directions
+        self._hopeful = hopeful(self._next_candidates, remembered[:, :-1], self.scale(remembered[:, -1]))
         self._predicted = np.zeros(self.candidates)
         self._trees_left = self.trees
 
@@ -175,7 +212,7 @@ class Frontier(TaskTeacher):
         from sklearn import config_context
         from sklearn.tree import ExtraTreeRegressor
 
-        rows = self._history.rows()
+        rows = self._history.rows()[-self.window :]
         tasks, levels = rows[:, :-1], self.scale(rows[:, -1])
         features, wanted = (
             np.hstack([p, p @ self._directions.T]).astype(np.float32) for p in (tasks, self._next_candidates)
@@ -192,4 +229,5 @@ class Frontier(TaskTeacher):
         self._trees_left -= trees
         if self._trees_left == 0:
             self._candidates = self._next_candidates
-            self._cumulative = np.cumsum(frontier_weight(self._predicted / self.trees, self.target, self.sharpness))
+            weights = frontier_weight(self._predicted / self.trees, self.target, self.sharpness)
+            self._cumulative = np.cumsum(np.where(self._hopeful, weights, self.doubt * weights))

@@ -7,7 +7,7 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete
 
 from rlteach.errors import ConfigError
-from rlteach.teachers.frontier import Frontier, frontier_weight, oblique_directions
+from rlteach.teachers.frontier import NOTHING, Frontier, frontier_weight, hopeful, oblique_directions
 from tests.teachers.students import drawn, outcome, play, points_of
 
 SQUARE = Box(0.0, 1.0, (2,), np.float64)
@@ -73,17 +73,53 @@ def test_the_weights_after_a_fit_follow_the_returns():
     assert np.corrcoef(weights, expected)[0, 1] > 0.9
 
 
+@pytest.mark.parametrize("dimension", [1, 2, 5])
+def test_a_place_is_hopeful_when_one_of_the_three_nearest_tasks_returned_something(dimension):
+    rng = np.random.default_rng(dimension)
+    tasks, places = rng.random((150, dimension)), rng.random((400, dimension))
+    levels = np.where(rng.random(150) < 0.3, rng.random(150), 0.0)
+    nearest = np.argsort(((places[:, None] - tasks[None]) ** 2).sum(axis=2), axis=1)[:, :3]
+    expected = (levels[nearest] > NOTHING).any(axis=1)
+    assert 0 < expected.sum() < 400
+    np.testing.assert_array_equal(hopeful(places, tasks, levels), expected)
+
+
+def test_tasks_that_are_alike_stay_hopeful_when_any_of_them_returned_something():
+    tasks = np.repeat([[0.2], [0.8]], 50, axis=0)
+    levels = np.zeros(100)
+    levels[30] = 1.0
+    assert hopeful(np.array([[0.2], [0.8]]), tasks, levels).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("levels", [[0.0] * 5, [1.0] * 5, [1.0, 1.0, 1.0, 0.0, 0.0]])
+def test_all_places_are_hopeful_where_nothing_can_be_told_apart(levels):
+    assert hopeful(
+        np.random.default_rng(0).random((20, 2)), np.random.default_rng(1).random((5, 2)), np.array(levels)
+    ).all()
+
+
+def test_what_lies_between_mastered_and_impossible_tasks_is_left_alone():
+    """An edge that does not move: whatever a forest predicts there, nothing is to be learned."""
+    shares = []
+    for doubt in (1.0, 0.02):
+        teacher = Frontier(SQUARE, seed=0, doubt=doubt, **QUICK)
+        points, origins = play(teacher, lambda point, episode: float(point[0] < 0.5), 2500)
+        late = points[(origins == "frontier/forest") & (np.arange(2500) >= 1500)]
+        shares.append((late[:, 0] > 0.5).mean())
+    assert shares[1] < 0.8 * shares[0]
+
+
 # -- behaviour ---------------------------------------------------------------------------------------------------------
 
 
 def test_tasks_are_uniform_until_the_first_forest_has_grown():
     teacher = Frontier(SQUARE, seed=0, warm_up=60, refit_every=40, **QUICK)
     _, origins = play(teacher, lambda point, episode: ramp(point[0] - 0.5), 140, batch=1)
-    assert set(origins[:61]) == {"frontier/warm-up"}
-    assert set(origins[61:]) == {"frontier/forest", "frontier/uniform"}
+    assert set(origins[:62]) == {"frontier/warm-up"}
+    assert set(origins[62:]) == {"frontier/forest", "frontier/uniform"}
 
 
-def test_a_forest_is_begun_after_the_stated_number_of_episodes_and_has_grown_with_the_next():
+def test_a_forest_is_begun_after_the_stated_number_of_episodes_and_has_grown_two_calls_later():
     teacher = Frontier(SQUARE, seed=0, warm_up=60, refit_every=40, **QUICK)
     fits = []
     for episode in range(150):
@@ -91,7 +127,7 @@ def test_a_forest_is_begun_after_the_stated_number_of_episodes_and_has_grown_wit
         play(teacher, lambda point, _: ramp(point[0] - 0.5), 1)
         if teacher._cumulative is not before:
             fits.append(episode + 1)
-    assert fits == [61, 101, 141]
+    assert fits == [62, 102, 142]
 
 
 @pytest.mark.parametrize(("batch", "most", "begun"), [(1, 4, 11), (3, 4, 10), (64, 4, 8), (300, 8, 4)])
@@ -158,12 +194,17 @@ def test_it_follows_a_learner_that_gets_better_and_one_that_forgets():
     np.testing.assert_allclose(medians, [0.3, 0.8, 0.3], atol=0.1)
 
 
-def test_only_the_recent_window_is_kept():
-    teacher = Frontier(SQUARE, seed=0, window=30, warm_up=40, refit_every=40, **QUICK)
+def test_only_the_memory_is_kept_and_the_forest_sees_only_the_window(monkeypatch):
+    from sklearn.tree import ExtraTreeRegressor
+
+    seen, fit = [], ExtraTreeRegressor.fit
+    monkeypatch.setattr(ExtraTreeRegressor, "fit", lambda self, x, y, **kw: seen.append(y) or fit(self, x, y, **kw))
+    teacher = Frontier(SQUARE, seed=0, window=20, memory=30, warm_up=40, refit_every=40, **QUICK)
     points, _ = play(teacher, lambda point, episode: 0.01 * episode, 50)
     rows = teacher._history.rows()
     np.testing.assert_allclose(rows[:, :2], points[-30:])
     np.testing.assert_allclose(rows[:, 2], 0.01 * np.arange(20, 50))
+    np.testing.assert_allclose(seen[0], 0.01 * np.arange(25, 45))
 
 
 def test_seed_zero_is_a_seed_and_two_teachers_do_not_disturb_each_other():
