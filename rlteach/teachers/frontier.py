@@ -27,6 +27,10 @@ MOST_TREES = 4
 NOTHING = 0.005
 """Level above which a task returned something."""
 
+MOST_DIMENSIONS = 6
+"""With more, nothing is held to be hopeless: the nearest tasks are hardly nearer than others, and finding them would
+take longer than a learner should wait."""
+
 TRIES = 3
 """Number of tasks that returned nothing, nearer than any that did, after which a place is held to be hopeless."""
 
@@ -53,13 +57,13 @@ def oblique_directions(dimension: int, rng: np.random.Generator) -> Array:
 def hopeful(places: Array, tasks: Array, levels: Array) -> Array:
     """Tell of places (m, d) whether one of the three nearest of the tasks (n, d) returned something (m,), as booleans.
 
-    All are hopeful while none of the tasks did, since nothing can be told apart then. What is at the same distance as
-    the third one counts, too, so that tasks that are alike may return something in turn.
+    All are while none of the tasks did, or in more than six dimensions: nothing can be told apart there. What is at the
+    same distance as the third one counts, too, so that tasks that are alike may return something in turn.
     """
     from scipy.spatial import KDTree
 
     returned = levels > NOTHING
-    if not returned.any() or (~returned).sum() < TRIES:
+    if places.shape[1] > MOST_DIMENSIONS or not returned.any() or (~returned).sum() < TRIES:
         return np.ones(len(places), dtype=bool)
     to_return = np.asarray(KDTree(tasks[returned]).query(places)[0])
     to_nothing = np.asarray(KDTree(tasks[~returned]).query(places, k=TRIES)[0])[:, -1]
@@ -83,7 +87,7 @@ class Frontier(TaskTeacher):
             are noisy, a level as low as the noise of hopeless tasks holds it there.
         sharpness: Exponent of the weight; higher is faster under noise, and leaves more behind the frontier alone.
         window: Number of recent episodes that the forest sees.
-        memory: Number of recent episodes by which tasks are held to be hopeless.
+        memory: Number of recent episodes by which tasks are held to be hopeless, in spaces of up to six dimensions.
         doubt: What the weight of hopeless tasks is multiplied by; 1 leaves all as they are.
         refit_every: Episodes between the beginnings of two forests.
         warm_up: Episodes before the first forest is begun, drawn uniformly.

@@ -25,7 +25,7 @@ REGISTERED = [name for name, entry in entries("teacher").items() if entry.packag
 SMALL = {
     "alp_gmm": {"fit_every": 60, "max_components": 3, "history": 600},
     "covar_gmm": {"fit_every": 60, "max_components": 3},
-    "frontier": {"warm_up": 60, "refit_every": 60, "candidates": 128, "trees": 3, "window": 120},
+    "frontier": {"warm_up": 60, "refit_every": 60, "candidates": 128, "trees": 3, "window": 120, "memory": 300},
     "success_guided": {"candidates": 32},
     "riac": {"region_size": 20, "max_regions": 9},
     "adr": {"step": 0.2, "queue": 3, "widen_at": 0.5},

@@ -73,7 +73,7 @@ def test_the_weights_after_a_fit_follow_the_returns():
     assert np.corrcoef(weights, expected)[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 5])
+@pytest.mark.parametrize("dimension", [1, 2, 6])
 def test_a_place_is_hopeful_when_one_of_the_three_nearest_tasks_returned_something(dimension):
     rng = np.random.default_rng(dimension)
     tasks, places = rng.random((150, dimension)), rng.random((400, dimension))
@@ -96,6 +96,13 @@ def test_all_places_are_hopeful_where_nothing_can_be_told_apart(levels):
     assert hopeful(
         np.random.default_rng(0).random((20, 2)), np.random.default_rng(1).random((5, 2)), np.array(levels)
     ).all()
+
+
+def test_in_many_dimensions_nothing_is_hopeless():
+    rng = np.random.default_rng(0)
+    levels = (np.arange(50) == 0).astype(float)
+    assert not hopeful(rng.random((20, 6)), rng.random((50, 6)), levels).all()
+    assert hopeful(rng.random((20, 7)), rng.random((50, 7)), levels).all()
 
 
 def test_what_lies_between_mastered_and_impossible_tasks_is_left_alone():
