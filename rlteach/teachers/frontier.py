@@ -88,7 +88,7 @@ class Frontier(TaskTeacher):
         sharpness: Exponent of the weight; higher is faster under noise, and leaves more behind the frontier alone.
         window: Number of recent episodes that the forest sees.
         memory: Number of recent episodes by which tasks are held to be hopeless, in spaces of up to six dimensions.
-        doubt: What the weight of hopeless tasks is multiplied by; 1 leaves all as they are.
+        doubt: What the weight of hopeless tasks is multiplied by, above 0; 1 leaves all as they are.
         refit_every: Episodes between the beginnings of two forests.
         warm_up: Episodes before the first forest is begun, drawn uniformly.
         uniform_share: Share of tasks drawn uniformly afterwards.
@@ -141,7 +141,7 @@ class Frontier(TaskTeacher):
             sharpness=(sharpness, 0, None),
             window=(window, 10, None),
             memory=(memory, 10, None),
-            doubt=(doubt, 0, 1),
+            doubt=(doubt, 1e-6, 1),
             refit_every=(refit_every, 1, None),
             warm_up=(warm_up, 10, None),
             uniform_share=(uniform_share, 0, 1),

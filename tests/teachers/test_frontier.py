@@ -249,5 +249,5 @@ def test_hundreds_of_identical_tasks_neither_hang_nor_break_it():
 
 def test_hyperparameters_out_of_range_are_refused_together():
     with pytest.raises(ConfigError) as caught:
-        Frontier(SQUARE, target=-0.1, window=5, trees=0)
-    assert [fault.split(" ")[0] for fault in caught.value.faults] == ["target", "window", "trees"]
+        Frontier(SQUARE, target=-0.1, window=5, doubt=0.0, trees=0)
+    assert [fault.split(" ")[0] for fault in caught.value.faults] == ["target", "window", "doubt", "trees"]
