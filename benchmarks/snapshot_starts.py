@@ -132,7 +132,7 @@ def sparse_arms(goal: Sequence[float], steps: int) -> Sequence[Arm]:
 
 EXPLORING = {"ent_coef": 0.01}
 """What tuning PPO on GoalMaze chose. Without it policies are certain before a turn of the corridor and never take it:
-success-guided starts then fail on 36 cells (one seed). The shortest corridor is solved without, as it was measured elsewhere."""
+success-guided starts then fail on 36 cells (one seed). The shortest corridor is solved without."""
 
 
 def sparse(
