@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from rlteach.task_space import TaskSpace
 from rlteach.teachers.base import Array, TaskTeacher, require
@@ -26,6 +27,10 @@ MOST_TREES = 4
 
 NOTHING = 0.005
 """Level above which a task returned something."""
+
+LIGHT = 1e-3
+"""Share of the highest weight up to which candidates are hardly drawn, and not looked up in the memory: as a rule most
+of them, which saves the greater part of the time that the nearest tasks take."""
 
 MOST_DIMENSIONS = 6
 """With more, nothing is held to be hopeless: the nearest tasks are hardly nearer than others, and finding them would
@@ -54,7 +59,7 @@ def oblique_directions(dimension: int, rng: np.random.Generator) -> Array:
     return np.asarray(directions / np.linalg.norm(directions, axis=1, keepdims=True))
 
 
-def hopeful(places: Array, tasks: Array, levels: Array) -> Array:
+def hopeful(places: Array, tasks: Array, levels: Array) -> NDArray[np.bool_]:
     """Tell of places (m, d) whether one of the three nearest of the tasks (n, d) returned something (m,), as booleans.
 
     All are while none of the tasks did, or in more than six dimensions: nothing can be told apart there. What is at the
@@ -108,7 +113,6 @@ class Frontier(TaskTeacher):
         "_trees_left",
         "_next_candidates",
         "_directions",
-        "_hopeful",
         "_predicted",
     )
 
@@ -159,7 +163,6 @@ class Frontier(TaskTeacher):
         self._cumulative: Array = np.zeros(0)
         self._trees_left = 0  # of the forest that is growing: its candidates, directions, and the sum of its trees
         self._next_candidates, self._directions, self._predicted = self._candidates, self._candidates, self._cumulative
-        self._hopeful: Array = np.zeros(0, dtype=bool)
         self._tree_rng = np.random.RandomState(0)  # seeded anew for every tree; scikit-learn takes no other kind
 
     def _draw(self, n: int) -> tuple[Array, Sequence[str]]:
@@ -197,15 +200,13 @@ class Frontier(TaskTeacher):
             self._grow(min(MOST_TREES, self._trees_left))
 
     def _begin_forest(self) -> None:
-        remembered = self._history.rows()
-        tasks = remembered[-self.window :, :-1]
+        tasks = self._history.rows()[-self.window :, :-1]
         half = self.candidates // 2
         near = tasks[self.rng.integers(len(tasks), size=half)] + self.rng.normal(0.0, JITTER, (half, self.dimension))
         fresh = self.rng.random((self.candidates - half, self.dimension))
         self._next_candidates = np.clip(np.concatenate([fresh, near]), 0.0, 1.0)
         no_directions: Array = np.zeros((0, self.dimension))
         self._directions = oblique_directions(self.dimension, self.rng) if self.oblique else no_directions
-        self._hopeful = hopeful(self._next_candidates, remembered[:, :-1], self.scale(remembered[:, -1]))
         self._predicted = np.zeros(self.candidates)
         self._trees_left = self.trees
 
@@ -234,4 +235,12 @@ class Frontier(TaskTeacher):
         if self._trees_left == 0:
             self._candidates = self._next_candidates
             weights = frontier_weight(self._predicted / self.trees, self.target, self.sharpness)
-            self._cumulative = np.cumsum(np.where(self._hopeful, weights, self.doubt * weights))
+            self._cumulative = np.cumsum(self._doubted(weights) if self.doubt < 1 else weights)
+
+    def _doubted(self, weights: Array) -> Array:
+        """Return the candidates' weights (n,) with less for those that are hopeless by the memory."""
+        remembered = self._history.rows()
+        heavy = np.flatnonzero(weights > LIGHT * weights.max())
+        is_hopeful = hopeful(self._candidates[heavy], remembered[:, :-1], self.scale(remembered[:, -1]))
+        weights[heavy[~is_hopeful]] *= self.doubt
+        return weights

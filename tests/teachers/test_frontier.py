@@ -7,7 +7,7 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete
 
 from rlteach.errors import ConfigError
-from rlteach.teachers.frontier import NOTHING, Frontier, frontier_weight, hopeful, oblique_directions
+from rlteach.teachers.frontier import LIGHT, NOTHING, Frontier, frontier_weight, hopeful, oblique_directions
 from tests.teachers.students import drawn, outcome, play, points_of
 
 SQUARE = Box(0.0, 1.0, (2,), np.float64)
@@ -103,6 +103,32 @@ def test_in_many_dimensions_nothing_is_hopeless():
     levels = (np.arange(50) == 0).astype(float)
     assert not hopeful(rng.random((20, 6)), rng.random((50, 6)), levels).all()
     assert hopeful(rng.random((20, 7)), rng.random((50, 7)), levels).all()
+
+
+def test_only_candidates_that_are_drawn_at_all_are_looked_up_in_the_memory(monkeypatch):
+    asked = []
+
+    def counted(places, tasks, levels):
+        asked.append(len(places))
+        return hopeful(places, tasks, levels)
+
+    monkeypatch.setattr("rlteach.teachers.frontier.hopeful", counted)
+    teacher = Frontier(SQUARE, seed=0, warm_up=300, refit_every=40, **QUICK)
+    play(teacher, lambda point, episode: ramp(point[0] - 0.5), 302, batch=1)
+    weights = frontier_weight(teacher._predicted / teacher.trees, 0.3, 10.0)
+    heavy = weights > LIGHT * weights.max()
+    rows = teacher._history.rows()
+    hopeless = heavy & ~hopeful(teacher._candidates, rows[:, :2], rows[:, 2])
+    assert asked == [heavy.sum()] and hopeless.any() and (~heavy).sum() > 100
+    drawn_by = np.diff(teacher._cumulative, prepend=0.0)
+    np.testing.assert_allclose(drawn_by, np.where(hopeless, 0.02 * weights, weights), atol=1e-12)
+
+
+def test_nothing_is_looked_up_when_nothing_would_change(monkeypatch):
+    monkeypatch.delattr("rlteach.teachers.frontier.hopeful")
+    teacher = Frontier(SQUARE, seed=0, doubt=1.0, **QUICK)
+    play(teacher, lambda point, episode: ramp(point[0] - 0.5), 300)
+    assert len(teacher._candidates)
 
 
 def test_what_lies_between_mastered_and_impossible_tasks_is_left_alone():
