@@ -5,6 +5,7 @@
     python scripts/time_teachers.py --memory --episodes 1000000       # growth of the resident memory; takes minutes
 
 A toy learner plays: its return rises with the episodes and falls with the distance from the origin of the unit cube.
+Roll-outs and a second learner that a teacher asks for are such learners, too: what they would cost is not counted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,26 +33,58 @@ HARDEST_AFTER = 5_000
 
 
 def build(name: str, dimension: int) -> Any:
+    """Make a teacher with what it cannot do without; whatever it asks to be played costs next to nothing."""
     space = TaskSpace(Box(0.0, 1.0, (dimension,), np.float64))
-    extra: dict[str, Any] = {}
-    if name == "oracle":
-        extra["oracle_window"] = partial(window_of, space)
-    elif name == "replay":
-        extra["lessons"] = [space.to_mapping(task) for task in space.test_set(1000, seed=0)]
-    return make_teacher(name, space, seed=0, **extra)
+    told: dict[str, dict[str, Any]] = {
+        "oracle": {"oracle_window": partial(window_of, space)},
+        "replay": {"lessons": [space.to_mapping(task) for task in space.test_set(1000, seed=0)]},
+        "listed": {"tasks": space.test_set(1000, seed=0)},
+        "adr": {"start": space.to_mapping(np.full(dimension, 0.1))},
+        **{
+            box: {key: space.to_mapping(np.full(dimension, x)) for key, x in (("start_low", 0.0), ("start_high", 0.2))}
+            for box in ("annealing", "expanding_box")
+        },
+        "omni": {"interesting": few_mastered},
+        "gradient": {"initial": {"mean": [0.1] * dimension, "std": 0.1}},
+    }
+    teacher = make_teacher(name, space, seed=0, **told.get(name, {}))
+    if teacher.wants_rollouts:
+        teacher.rollouts = roll_outs
+    if teacher.wants_second_student:
+        teacher.second_student = roll_outs
+    return teacher
+
+
+def few_mastered(task: Any, mastered: Any) -> bool:
+    return len(mastered) < 3
 
 
 def window_of(space: TaskSpace, progress: float, rng: np.random.Generator) -> Any:
     return space.from_unit((0.1 + 0.9 * progress) * rng.random(space.dimension))
 
 
-def played(lessons: list[Lesson], episode: int) -> list[Outcome]:
-    level = episode / HARDEST_AFTER
-    outcomes = []
-    for lesson in lessons:
-        ret = min(1.0, max(0.0, 0.5 + 4.0 * (level - 0.5 * float(lesson.task[0] + lesson.task[1]))))
-        outcomes.append(Outcome(lesson.id, ret, ret, 100, float(ret > 0.5), True))
-    return outcomes
+LENGTH = 100
+"""Steps of an episode, of which teachers that ask for the critic's signals get arrays."""
+
+SIGNALS: dict[str, Any] = {
+    **{name: np.linspace(0.0, 1.0, LENGTH) for name in ("advantages", "td_errors", "values")},
+    "initial_value": 0.5,
+    "observations": np.ones((LENGTH, 8)),
+    "actions": np.ones((LENGTH, 2)),
+}
+
+
+def outcome(lesson_id: int, task: Any, level: float, signals: Iterable[str]) -> Outcome:
+    ret = min(1.0, max(0.0, 0.5 + 4.0 * (level - 0.5 * float(task[0] + task[1]))))
+    return Outcome(lesson_id, ret, ret, LENGTH, float(ret > 0.5), True, {name: SIGNALS[name] for name in signals})
+
+
+def roll_outs(tasks: Sequence[Any], *, repeats: int = 1, signals: frozenset[str] = frozenset()) -> list[Outcome]:
+    return [outcome(-1, task, 0.5, signals) for task in tasks for _ in range(repeats)]
+
+
+def played(lessons: list[Lesson], episode: int, needs: frozenset[str]) -> list[Outcome]:
+    return [outcome(lesson.id, lesson.task, episode / HARDEST_AFTER, needs) for lesson in lessons]
 
 
 def teach(teacher: Any, episodes: int, batch: int, first: int = 0) -> tuple[float, float]:
@@ -60,7 +94,7 @@ def teach(teacher: Any, episodes: int, batch: int, first: int = 0) -> tuple[floa
         start = time.process_time()
         lessons = teacher.propose(batch)
         proposing = time.process_time() - start
-        outcomes = played(lessons, episode)
+        outcomes = played(lessons, episode, teacher.needs)
         start = time.process_time()
         teacher.observe(outcomes)
         observing = time.process_time() - start
