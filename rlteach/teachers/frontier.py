@@ -29,8 +29,8 @@ NOTHING = 0.005
 """Level above which a task returned something."""
 
 LIGHT = 1e-3
-"""Share of the highest weight up to which candidates are hardly drawn, and not looked up in the memory: as a rule most
-of them, which saves the greater part of the time that the nearest tasks take."""
+"""Share of the highest weight up to which candidates are hardly drawn, and not looked up in the memory, which saves
+about half of the time that finding the nearest tasks takes."""
 
 MOST_DIMENSIONS = 6
 """With more, nothing is held to be hopeless: the nearest tasks are hardly nearer than others, and finding them would
